@@ -1,0 +1,73 @@
+"""Every knob there is, with its default. Other configs start from this one and change fields.
+
+Override on the command line: `--config.optimizer.learning_rate=3e-4 --config.mesh.fsdp=4`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The defaults that every config shares."""
+    config = ConfigDict()
+    config.seed = 0  # parameters, order of the data and augmentation
+    config.num_steps = 1000
+    config.batch_size = 64  # rows over all devices and hosts
+    config.init_from = ""  # safetensors file or checkpoint to start from; empty is from scratch
+
+    config.model = ConfigDict()
+    config.model.variant = "tiny"  # rt2/models/variants.py
+    config.model.dtype = "bfloat16"  # of the computation; float32 on a CPU
+    config.model.remat = False  # recompute each layer in the backward pass to save memory
+    config.model.image_size = 0  # pixels; 0 keeps the variant's own
+    config.history = 1  # images in a row, the current one last
+
+    config.tokenizer = ConfigDict()
+    config.tokenizer.path = ""  # SentencePiece model; empty trains one on the sources' text
+    config.tokenizer.vocab_size = 6000
+    config.action_vocabulary = "integer"  # or overwrite: the least frequent tokens
+    config.prefix_length = 24  # tokens of a question
+    config.target_length = 32  # tokens of an answer, its end included
+
+    # name -> {kind: robot|web, path, split, spec, share}; see source() below
+    config.sources = ConfigDict()
+    # the same form, for evaluation while training; `share` is ignored
+    config.eval_sources = ConfigDict()
+    config.dataset_specs = ConfigDict()  # rows for data sets that rt2/data/specs.py lacks
+    config.reader_threads = 2
+
+    config.augment = ConfigDict()
+    config.augment.brightness = 0.0  # largest shift, as a part of the full range
+    config.augment.contrast = 0.0  # largest change, as a factor around 1
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adafactor"  # or adamw
+    config.optimizer.learning_rate = 1e-3  # relative to each parameter with adafactor
+    config.optimizer.schedule = "constant"  # or cosine, inverse_sqrt
+    config.optimizer.warmup_steps = 100
+    config.optimizer.b1 = 0.9  # adamw
+    config.optimizer.b2 = 0.98  # adamw
+    config.optimizer.weight_decay = 0.01  # adamw
+    config.optimizer.clip_norm = 1.0  # global gradient norm; 0 does not clip
+
+    config.mesh = ConfigDict()  # sizes multiply to the number of devices; one may be -1
+    config.mesh.data = -1
+    config.mesh.fsdp = 1
+    config.mesh.tensor = 1
+    config.sharding = "fsdp+tp"  # rt2/train/sharding.py
+
+    config.log_interval = 20  # steps between rows of metrics.jsonl
+    config.eval_interval = 0  # steps between evaluations; 0 evaluates at the end alone
+    config.eval_rows = 256  # rows of each evaluation source
+    config.save_interval = 500  # steps between checkpoints
+    config.keep_checkpoints = 2
+    return config
+
+
+def source(kind: str, path: str, *, split: str, spec: str, share: float) -> ConfigDict:
+    """One source of examples.
+
+    kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, a TFDS `vqa`
+    folder or a glob of WebDataset tars. spec: the row of rt2/data/specs.py, for robot sources.
+    share: its part of every batch; the shares are divided by their sum, 0 leaves it out.
+    """
+    return ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))

@@ -1,0 +1,33 @@
+"""Co-fine-tunes the tiny model on the tabletop's robot episodes and its web shards.
+
+make train                                     data, training, evaluation, report
+make train ARGS="--config.init_from="          from scratch
+make train ARGS="--config.sources.web.share=0" fine-tuning on the robot data alone
+"""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config()
+    config.num_steps = 1500
+    config.batch_size = 128
+    config.model.variant = "tiny"
+    config.model.dtype = "float32"
+    config.sources.tabletop = common.source(
+        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.5
+    )
+    config.sources.web = common.source(
+        "web", "data/web/web-train-*.tar", split="", spec="", share=0.5
+    )
+    config.eval_sources.tabletop = common.source(
+        "robot", "data/tabletop/1.0.0", split="val", spec="tabletop", share=1.0
+    )
+    config.eval_sources.vqa = common.source(
+        "web", "data/web_vqa/1.0.0", split="validation", spec="", share=1.0
+    )
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.eval_interval = 500
+    return config

@@ -1,0 +1,188 @@
+"""One measurement in one process; run.py starts it. Prints its figures as one line of JSON."""
+
+import argparse
+import itertools
+import json
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+HEIGHT, WIDTH, SIZE = 256, 320, 224
+EPISODE = 40  # steps
+ROW = {
+    "name": "frames",
+    "camera": "observation/image",
+    "instruction": "language_instruction",
+    "action": "action",
+    "action_spec": "rt2",
+    "state": None,
+    "drop_first": False,
+    "drop_last": "never",
+    "terminate": "never",
+    "empty_instruction": "refuse",
+    "bounds": "min_max",
+}
+
+
+def texture(rng: np.random.Generator) -> np.ndarray:
+    """A large picture with detail at every scale, uint8 [2048, 2048, 3]."""
+    layers = np.zeros((2048, 2048, 3), np.float32)
+    for cells, weight in ((8, 60), (64, 40), (512, 24), (1024, 12)):
+        noise = rng.normal(0, weight, (cells, cells, 3)).astype(np.float32)
+        layers += cv2.resize(noise, (2048, 2048), interpolation=cv2.INTER_CUBIC)
+    return np.clip(layers + 128, 0, 255).astype(np.uint8)
+
+
+def episodes(steps: int) -> Iterator[tuple[int, dict]]:
+    """Episodes of a window that drifts over the texture, as JPEG of quality 90."""
+    rng = np.random.default_rng(0)
+    canvas = texture(rng)
+    for number in range(steps // EPISODE):
+        at = rng.integers(400, 1300, 2).astype(float)
+        rows = []
+        for t in range(EPISODE):
+            at += rng.normal(0, 4, 2)
+            y, x = at.astype(int)
+            frame = canvas[y : y + HEIGHT, x : x + WIDTH]
+            data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+            row = {"observation": {"image": data}, "action": rng.normal(size=7).astype(np.float32)}
+            row |= {"language_instruction": f"task {number % 50}"}
+            rows.append(row | {"is_first": t == 0, "is_last": t == EPISODE - 1})
+        yield number, {"steps": rows}
+
+
+def generate(data: Path, steps: int) -> None:
+    """Writes the RLDS set with tensorflow-datasets."""
+    import tensorflow_datasets as tfds
+
+    class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        url_infos = {}  # nothing is downloaded
+
+        def _info(self):
+            f = tfds.features
+            image = f.Image(shape=(HEIGHT, WIDTH, 3), encoding_format="jpeg")
+            step = {"observation": {"image": image}, "language_instruction": f.Text()}
+            step |= {"action": f.Tensor(shape=(7,), dtype=np.float32)}
+            step |= {"is_first": np.bool_, "is_last": np.bool_}
+            features = f.FeaturesDict({"steps": f.Dataset(step)})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {"train": episodes(steps)}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=8)
+    Frames(data_dir=data).download_and_prepare(download_config=config)
+
+
+def build_index(directory: Path) -> dict[str, float]:
+    """Speed of the index pass with one worker, in MB of shards a second."""
+    from rt2.data import index
+
+    size = sum(path.stat().st_size for path in directory.glob("*.tfrecord*"))
+    for path in directory.glob("*.tfrecord*"):
+        path.read_bytes()  # into the page cache: the pass is measured, not the disk
+    start = time.perf_counter()
+    index.build(directory, workers=1)
+    return {"mb_per_s": size / 1e6 / (time.perf_counter() - start)}
+
+
+def ours(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Batches through the index, uint8 [batch, 224, 224, 3]."""
+    from rt2.data import image, specs
+    from rt2.data.mixture import Mixture
+    from rt2.data.robot import RobotExamples
+
+    examples = RobotExamples(directory, "train", specs.from_config(ROW))
+
+    def transform(example):
+        return {"image": image.resize(example.images[0], SIZE), "action": example.action}
+
+    mixture = Mixture({"frames": (examples, args.batch_size)}, args.batch_size, 0, transform)
+    for batch in mixture.iterate(0, 0, 1, threads=args.threads, prefetch=2):
+        yield batch["image"]
+
+
+def tfdata(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Batches through tf.data in Octo's order, uint8 [batch, 224, 224, 3]."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    builder = tfds.builder_from_directory(directory)
+    skip = {"steps": tfds.decode.SkipDecoding()}
+    dataset = builder.as_dataset("train", decoders=skip, shuffle_files=True).repeat()
+
+    def flatten(episode):
+        steps = episode["steps"]
+        row = {"image": steps["observation"]["image"], "action": steps["action"]}
+        row["instruction"] = steps["language_instruction"]
+        return tf.data.Dataset.from_tensor_slices(row)
+
+    def decode(row):
+        pixels = tf.io.decode_jpeg(row["image"], channels=3)
+        area = tf.image.resize(pixels, (SIZE, SIZE), method=tf.image.ResizeMethod.AREA)
+        return row | {"image": tf.cast(tf.round(area), tf.uint8)}
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = args.threads
+    options.deterministic = False
+    dataset = dataset.flat_map(flatten).shuffle(args.buffer)
+    dataset = dataset.map(decode, num_parallel_calls=args.threads)
+    dataset = dataset.batch(args.batch_size, drop_remainder=True).prefetch(2).with_options(options)
+    for batch in dataset.as_numpy_iterator():
+        yield batch["image"]
+
+
+def rate(batches: Iterator[np.ndarray], started: float, seconds: float) -> dict[str, float]:
+    """Throughput and CPU time after the first two batches, time to the first, peak resident set."""
+    first = next(batches)
+    waited = time.perf_counter() - started
+    assert first.shape[1:] == (SIZE, SIZE, 3) and first.dtype == np.uint8
+    next(batches)
+    begin, busy, count = time.perf_counter(), time.process_time(), 0
+    for batch in itertools.takewhile(lambda _: time.perf_counter() - begin < seconds, batches):
+        count += len(batch)
+    took, busy = time.perf_counter() - begin, time.process_time() - busy
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "examples_per_s": count / took,
+        "cpu_ms_per_example": 1000 * busy / count,
+        "peak_rss_mb": peak,
+        "first_batch_s": waited,
+    }
+
+
+def main() -> None:
+    """Measures (or generates) what the first argument names."""
+    started = time.perf_counter()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("side", help="ours, tfdata, index or generate:STEPS")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--buffer", type=int, required=True)
+    args = parser.parse_args()
+    directory = args.data / "frames" / "1.0.0"
+    if args.side.startswith("generate:"):
+        generate(args.data, int(args.side.split(":")[1]))
+        figures = {}
+    elif args.side == "index":
+        figures = build_index(directory)
+    else:
+        side = {"ours": ours, "tfdata": tfdata}[args.side]
+        figures = rate(side(directory, args), started, args.seconds)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

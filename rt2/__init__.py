@@ -1,0 +1,1 @@
+"""RT-2 in the open: vision-language-action models, trained in JAX."""

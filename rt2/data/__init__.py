@@ -1,0 +1,1 @@
+"""Random access over robot episodes and image-text shards, without TensorFlow."""

@@ -1,0 +1,41 @@
+"""The two kinds of example that the data path hands out."""
+
+import dataclasses
+
+import numpy as np
+
+WEB_KINDS = ("vqa", "caption", "where", "what", "list", "name")
+
+
+@dataclasses.dataclass(frozen=True)
+class RobotExample:
+    """One trainable step.
+
+    `images`: uint8 [H, W, 3] each, oldest first, the step's own last. `action` float32 [D] in the
+    data set's units. `terminate`: the episode ends with this action. `state` float32 [S] or None.
+    `episode`, `step`: where it lies in its split.
+    """
+
+    images: tuple[np.ndarray, ...]
+    instruction: str
+    action: np.ndarray
+    terminate: bool
+    state: np.ndarray | None
+    episode: int
+    step: int
+    example_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WebExample:
+    """One question about one image uint8 [H, W, 3], with every accepted answer.
+
+    `kind` is one of WEB_KINDS, `question` the full text of the prompt.
+    """
+
+    image: np.ndarray
+    kind: str
+    language: str
+    question: str
+    answers: tuple[str, ...]
+    example_id: str

@@ -1,0 +1,1 @@
+"""Inference: decode only valid actions, serve them, export them."""

@@ -1,0 +1,151 @@
+"""From what a client sends to what a policy reads.
+
+Clients write either this project's keys (`image`, `instruction`, `mode`, `dataset`) or openpi's:
+flat (`observation/image`, `prompt`) or nested (`images: {cam_high: ...}`). openpi's clients always
+send wrist cameras and joint states too. A model here reads one camera and no state, so those keys,
+and those alone, are accepted and not used; the server's metadata lists them. Any other key is an
+error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rt2.inference.wire import join
+
+MAX_PIXELS = 2_100_000  # of one frame; 1920 x 1080 fits
+MAX_INSTRUCTION = 512  # bytes of UTF-8
+
+IMAGE_KEYS = ("image", "observation/image", "observation/exterior_image_1_left", "images")
+TEXT_KEYS = ("instruction", "prompt")
+PASSED_KEYS = ("mode", "dataset")
+UNUSED_KEYS = (
+    "state",
+    "observation/state",
+    "observation/joint_position",
+    "observation/gripper_position",
+    "observation/wrist_image",
+    "observation/wrist_image_left",
+)
+MAIN_CAMERA = "cam_high"  # of ALOHA's four; the others are accepted and not used
+UNUSED_CAMERAS = ("cam_low", "cam_left_wrist", "cam_right_wrist")
+KNOWN_KEYS = IMAGE_KEYS + TEXT_KEYS + PASSED_KEYS + UNUSED_KEYS
+
+# Invisible characters that make a text read differently from what it holds (Unicode TR 36).
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class ObservationError(ValueError):
+    """A request that is no observation; the message names the field."""
+
+
+def read(request: Any) -> dict[str, Any]:
+    """The observation of a decoded request: `image`, `instruction` and, if given, mode and dataset.
+
+    Raises ObservationError on an unknown key, a missing or doubled one, an image that is not uint8
+    RGB of at most `MAX_PIXELS`, an instruction that is empty, longer than `MAX_INSTRUCTION` or
+    holds control characters, and on numbers that are not finite.
+    """
+    if not isinstance(request, Mapping):
+        raise ObservationError(f"observation: {type(request).__name__}, expected a map")
+    for key in request:
+        if key not in KNOWN_KEYS:
+            raise ObservationError(_unknown("", key, KNOWN_KEYS))
+    for key in UNUSED_KEYS:
+        _check_finite(key, request.get(key))
+    image_key, text_key = _one_of(request, IMAGE_KEYS), _one_of(request, TEXT_KEYS)
+    observation = {
+        "image": _image(image_key, request[image_key]),
+        "instruction": _text(text_key, request[text_key], MAX_INSTRUCTION),
+    }
+    passed = {key: _text(key, request[key], 64) for key in PASSED_KEYS if key in request}
+    return observation | passed
+
+
+def _unknown(where: str, key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key[:64], known, 1)
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    return f"{join(where, key)}: unknown; known: {', '.join(known)}{hint}"
+
+
+def _one_of(request: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    given = [key for key in keys if key in request]
+    if not given:
+        raise ObservationError(f"{keys[0]}: missing; give one of {', '.join(keys)}")
+    if len(given) > 1:
+        raise ObservationError(f"{given[0]} and {given[1]}: give one of them alone")
+    return given[0]
+
+
+def _image(key: str, value: Any) -> Any:
+    """One frame, or the frames of the one camera oldest first, each [H, W, 3]."""
+    if isinstance(value, Mapping):
+        camera = _camera(key, value)
+        return _image(join(key, camera), value[camera])
+    if isinstance(value, list):
+        if not value:
+            raise ObservationError(f"{key}: no frames")
+        return [_frame(join(key, str(i)), frame, key != "image") for i, frame in enumerate(value)]
+    return _frame(key, value, key != "image")
+
+
+def _camera(key: str, cameras: Mapping[str, Any]) -> str:
+    """The camera to use: the only one, or ALOHA's main one among its four."""
+    if len(cameras) == 1:
+        return next(iter(cameras))
+    known = (MAIN_CAMERA, *UNUSED_CAMERAS)
+    for name in cameras:
+        if name not in known:
+            raise ObservationError(
+                f"{_unknown(key, name, known)} A model here reads one camera: send that alone."
+            )
+    if MAIN_CAMERA not in cameras:
+        raise ObservationError(f"{key}: {len(cameras)} cameras; send {MAIN_CAMERA} or one alone")
+    return MAIN_CAMERA
+
+
+def _frame(key: str, frame: Any, channels_first: bool) -> np.ndarray:
+    """[H, W, 3]; openpi's clients for ALOHA send [3, H, W]."""
+    if not isinstance(frame, np.ndarray):
+        raise ObservationError(f"{key}: {type(frame).__name__}, expected an array uint8 [H, W, 3]")
+    if channels_first and frame.ndim == 3 and frame.shape[0] == 3 and frame.shape[2] != 3:
+        frame = np.ascontiguousarray(frame.transpose(1, 2, 0))
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        shape = list(frame.shape)
+        raise ObservationError(f"{key}: {frame.dtype} {shape}, expected uint8 [H, W, 3]")
+    pixels = frame.shape[0] * frame.shape[1]
+    if pixels > MAX_PIXELS:
+        raise ObservationError(
+            f"{key}: {pixels} pixels, at most {MAX_PIXELS} are taken; scale the image down first"
+        )
+    return frame
+
+
+def _text(key: str, value: Any, limit: int) -> str:
+    if not isinstance(value, str):
+        raise ObservationError(f"{key}: {type(value).__name__}, expected text")
+    if not value.strip():
+        raise ObservationError(f"{key}: empty")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if size > limit:
+        raise ObservationError(f"{key}: {size} bytes, at most {limit} are taken; shorten it")
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI:
+            raise ObservationError(
+                f"{key}: holds the control character U+{ord(character):04X}; remove it"
+            )
+    return value
+
+
+def _check_finite(key: str, value: Any) -> None:
+    """Numbers that no model reads still tell of a broken robot when they are not finite."""
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_finite(join(key, str(i)), item)
+    elif isinstance(value, float | np.ndarray | np.generic) and not np.isfinite(value).all():
+        raise ObservationError(f"{key}: NaN or infinity")

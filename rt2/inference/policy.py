@@ -1,0 +1,211 @@
+"""A policy: observations in, actions or answers out, everything it needs read from a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rt2 import checkpoint
+from rt2.inference import constraint, decode
+from rt2.models.build import Model, Params
+from rt2.preprocess import Preprocess, PreprocessError
+
+MODES = ("action", "vqa")
+LARGEST_BATCH = 64  # rows of one call to the device; more are decoded in several
+
+Observation = Mapping[str, Any]
+Reply = dict[str, Any]
+
+
+class Policy:
+    """Decodes actions under the grammar of its data set, and answers to questions freely.
+
+    An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
+    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
+    "vqa", where `instruction` is the whole question; optional `dataset`, needed where the
+    checkpoint knows several.
+    """
+
+    def __init__(
+        self, model: Model, params: Params, preprocess: Preprocess, metadata: dict[str, Any]
+    ):
+        self.model, self.params, self.preprocess = model, params, preprocess
+        self.metadata = metadata
+        vocab, length = model.config.text.vocab, preprocess.target_length
+        self._tables = {
+            name: constraint.action_table(preprocess.vocabulary, codec.spec)
+            for name, codec in preprocess.codecs.items()
+        }
+        self._masks = {
+            name: constraint.position_mask(table, vocab, length)
+            for name, table in self._tables.items()
+        }
+        self._free = np.ones((length, vocab), bool)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> Policy:
+        """The policy of a workdir (its newest step) or of one step's folder."""
+        folder = checkpoint.find(path)
+        assets = checkpoint.read_json(folder, "assets")
+        model = Model.from_json(assets["model"])
+        params = checkpoint.read_params(folder, model)
+        preprocess = Preprocess.from_json(assets["preprocess"])
+        return cls(model, params, preprocess, describe(preprocess, assets))
+
+    def infer(self, observation: Observation) -> Reply:
+        """The reply to one observation; see `infer_batch`."""
+        return self.infer_batch([observation])[0]
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[Reply]:
+        """One reply for each observation, in order; robot and vqa rows may be mixed.
+
+        A reply to a robot row has `actions` float32 [1, D] in the data set's units, `terminate`
+        bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms.
+        Raises PreprocessError naming the field that does not fit.
+        """
+        replies: list[Reply | None] = [None] * len(observations)
+        groups: dict[str | None, list[int]] = {}
+        for i, observation in enumerate(observations):
+            groups.setdefault(self._dataset(observation), []).append(i)
+        text_rows = groups.pop(None, [])
+        if not groups and text_rows:
+            groups[next(iter(self.preprocess.codecs))] = []
+        for dataset, robot_rows in groups.items():
+            rows = robot_rows + text_rows
+            text_rows = []
+            for start in range(0, len(rows), LARGEST_BATCH):
+                chosen = rows[start : start + LARGEST_BATCH]
+                made = self._decode(dataset, [observations[i] for i in chosen])
+                for i, reply in zip(chosen, made, strict=True):
+                    replies[i] = reply
+        return replies
+
+    def warmup(self) -> None:
+        """Compiles what one action and one answer need, so that the first request is as fast."""
+        size = self.preprocess.image_size
+        blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
+        for dataset in self.preprocess.codecs:
+            self.infer({**blank, "dataset": dataset})
+        self.infer({**blank, "mode": "vqa"})
+
+    def _dataset(self, observation: Observation) -> str | None:
+        """The data set of a robot row, None for a vqa row."""
+        mode = observation.get("mode", "action")
+        if mode not in MODES:
+            raise PreprocessError(f"mode: {mode!r}, expected one of {MODES}")
+        if mode == "vqa":
+            return None
+        name = observation.get("dataset")
+        codec = self.preprocess.codec(name)
+        return next(n for n, c in self.preprocess.codecs.items() if c is codec)
+
+    def _decode(self, dataset: str, observations: Sequence[Observation]) -> list[Reply]:
+        began = time.perf_counter()
+        rows = [self._row(observation) for observation in observations]
+        image, prefix, is_action = (np.stack(column) for column in zip(*rows, strict=True))
+        padding = _bucket(len(rows)) - len(rows)
+        image, prefix, is_action = (
+            np.concatenate([x, np.repeat(x[:1], padding, axis=0)])
+            for x in (image, prefix, is_action)
+        )
+        ready = time.perf_counter()
+        if is_action.all():
+            table = self._tables[dataset]
+            decoded = _decode_actions(self.model, self.params, image, prefix, table)
+        else:
+            mask = self._masks[dataset] if is_action.any() else self._free
+            decoded = _decode_mixed(self.model, self.params, image, prefix, is_action, mask)
+        tokens, log_prob = jax.device_get(decoded)
+        timing = {
+            "preprocess_ms": 1e3 * (ready - began),
+            "decode_ms": 1e3 * (time.perf_counter() - ready),
+        }
+        return [
+            self._reply(dataset, bool(is_action[i]), tokens[i], float(log_prob[i]), timing)
+            for i in range(len(rows))
+        ]
+
+    def _row(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+        for field in ("image", "instruction"):
+            if field not in observation:
+                raise PreprocessError(
+                    f"{field}: missing from the observation; it has {sorted(observation)}"
+                )
+        text = observation["instruction"]
+        if not isinstance(text, str):
+            raise PreprocessError(f"instruction: {type(text).__name__}, expected str")
+        image = self.preprocess.image_stack(_frames(observation["image"]))
+        if observation.get("mode", "action") == "vqa":
+            return image, self.preprocess.text_prefix(text), np.bool_(False)
+        return image, self.preprocess.action_prefix(text), np.bool_(True)
+
+    def _reply(
+        self, dataset: str, is_action: bool, tokens: np.ndarray, log_prob: float, timing: dict
+    ) -> Reply:
+        text = self.preprocess.tokenizer.decode(tokens)
+        reply = {"text": text, "log_prob": log_prob, "timing": timing}
+        if not is_action:
+            return reply
+        codec = self.preprocess.codecs[dataset]
+        slots = tokens[: len(codec.spec.slots)]
+        bins = self.preprocess.vocabulary.bins(slots)
+        return reply | {
+            "actions": codec.decode(bins)[None],
+            "terminate": bool(codec.terminated(bins)),
+            "tokens": slots,
+            "text": " ".join(map(str, bins)),
+        }
+
+
+def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client may want to know of a policy, as plain JSON values."""
+    return {
+        "datasets": {
+            name: {
+                "slots": [slot.name for slot in codec.spec.slots],
+                "units": [slot.unit for slot in codec.spec.slots],
+                "low": list(codec.low),
+                "high": list(codec.high),
+            }
+            for name, codec in preprocess.codecs.items()
+        },
+        "dataset": next(iter(preprocess.codecs), None),
+        "eval_sources": assets["eval"],
+        "image_size": preprocess.image_size,
+        "history": preprocess.history,
+        "action_vocabulary": preprocess.vocabulary.kind,
+        "tokenizer": preprocess.tokenizer.digest,
+        "step": assets["step"],
+    }
+
+
+def _frames(image: Any) -> list[np.ndarray]:
+    if isinstance(image, Mapping):
+        if len(image) != 1:
+            raise PreprocessError(
+                f"image: cameras {sorted(image)}; this model takes one camera, send that alone"
+            )
+        image = next(iter(image.values()))
+    frames = image if isinstance(image, list | tuple) else [image]
+    return [np.asarray(frame) for frame in frames]
+
+
+def _bucket(rows: int) -> int:
+    """The next power of two: few programs are compiled, whatever the sizes of the batches."""
+    return 1 << (rows - 1).bit_length()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_actions(model: Model, params: Params, image, prefix, table) -> decode.Decoded:
+    return decode.actions(model.module(params), image, prefix, table)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_mixed(model: Model, params: Params, image, prefix, is_action, allowed):
+    return decode.mixed(model.module(params), image, prefix, is_action, allowed)

@@ -1,0 +1,82 @@
+"""A model as a value: its structure apart from its parameters.
+
+Parameters are a flat dict from a path such as "text/encoder/mlp/wide/kernel" to an array. The same
+names appear in checkpoints, sharding tables, safetensors files and error messages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from flax import nnx
+
+from rt2.models.encoder_decoder import TextConfig
+from rt2.models.pali import Pali, PaliConfig
+from rt2.models.vit import ViTConfig
+
+Params = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The module tree of `config`, without arrays."""
+
+    config: PaliConfig
+
+    @functools.cached_property
+    def _abstract(self) -> tuple[nnx.GraphDef, nnx.State]:
+        return nnx.split(nnx.eval_shape(lambda: Pali(self.config, rngs=nnx.Rngs(0))))
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of every parameter."""
+        return _flat(self._abstract[1])
+
+    @functools.cached_property
+    def axes(self) -> dict[str, tuple[str | None, ...]]:
+        """Logical axis names of every parameter."""
+        variables = nnx.to_flat_state(self._abstract[1])
+        return {_path(keys): v.get_metadata("axes") for keys, v in variables}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(shape.size for shape in self.shapes.values())
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters; call it under `jax.jit` with output shardings."""
+        return _flat(nnx.state(Pali(self.config, rngs=nnx.Rngs(key))))
+
+    def module(self, params: Params) -> Pali:
+        """The module with `params` in it; pure, for use inside jit."""
+        graph, state = self._abstract
+        variables = [(keys, v.replace(params[_path(keys)])) for keys, v in nnx.to_flat_state(state)]
+        return nnx.merge(graph, nnx.from_flat_state(variables))
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `from_json` reads back."""
+        return dataclasses.asdict(self.config)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Model:
+        """The model that `to_json` wrote."""
+        vision = {**data["vision"], "stem": tuple(data["vision"]["stem"])}
+        return cls(
+            PaliConfig(
+                vision=ViTConfig(**vision),
+                text=TextConfig(**data["text"]),
+                dtype=data["dtype"],
+                remat=data["remat"],
+            )
+        )
+
+
+def _path(keys: tuple) -> str:
+    return "/".join(map(str, keys))
+
+
+def _flat(state: nnx.State) -> dict[str, Any]:
+    return {_path(keys): v.get_value() for keys, v in nnx.to_flat_state(state)}

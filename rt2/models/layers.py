@@ -1,0 +1,192 @@
+"""The layers that the vision and text towers share.
+
+Shapes: B batch, L query positions, S key positions, D width, N heads, H head dim, F MLP width.
+Every parameter carries the logical names of its axes; `rt2.train.sharding` maps them to a mesh.
+Parameters are float32; a layer computes in the dtype of its input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Array = jax.Array
+
+
+def param(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], std: float
+) -> nnx.Param:
+    """A float32 parameter drawn from a normal of deviation `std`; 0 gives zeros."""
+    key = rngs.params()
+    value = std * jax.random.normal(key, shape, jnp.float32) if std else jnp.zeros(shape)
+    return nnx.Param(value, axes=axes)
+
+
+class Linear(nnx.Module):
+    """[..., *inputs] -> [..., *outputs], with fan-in initialisation times `gain`."""
+
+    def __init__(
+        self,
+        inputs: dict[str, int],
+        outputs: dict[str, int],
+        *,
+        bias: bool,
+        rngs: nnx.Rngs,
+        gain: float = 1.0,
+    ):
+        shape = (*inputs.values(), *outputs.values())
+        fan_in = math.prod(inputs.values())
+        self.contracted = len(inputs)
+        self.kernel = param(rngs, shape, (*inputs, *outputs), gain / math.sqrt(fan_in))
+        self.bias = (
+            param(rngs, tuple(outputs.values()), tuple(outputs), 0.0) if bias else nnx.data(None)
+        )
+
+    def __call__(self, x: Array) -> Array:
+        n = self.contracted
+        axes = (tuple(range(x.ndim - n, x.ndim)), tuple(range(n)))
+        y = jax.lax.dot_general(x, self.kernel[...].astype(x.dtype), (axes, ((), ())))
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation with scale and bias, computed in float32 (ViT)."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.scale = param(rngs, (width,), ("embed",), 0.0)
+        self.scale[...] = jnp.ones(width)
+        self.bias = param(rngs, (width,), ("embed",), 0.0)
+
+    def __call__(self, x: Array) -> Array:
+        wide = x.astype(jnp.float32)
+        wide = wide - wide.mean(-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
+        return (wide * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation with a scale, computed in float32 (T5)."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.scale = param(rngs, (width,), ("embed",), 0.0)
+        self.scale[...] = jnp.ones(width)
+
+    def __call__(self, x: Array) -> Array:
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
+        return (wide * self.scale[...]).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention; `scale` multiplies the logits (T5 folds it into the query's init)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        head_dim: int,
+        *,
+        bias: bool,
+        scale: float,
+        query_gain: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        embed, split = {"embed": width}, {"heads": heads, "head_dim": head_dim}
+        self.query = Linear(embed, split, bias=bias, gain=query_gain, rngs=rngs)
+        self.key = Linear(embed, split, bias=bias, rngs=rngs)
+        self.value = Linear(embed, split, bias=bias, rngs=rngs)
+        self.out = Linear(split, embed, bias=bias, rngs=rngs)
+        self.scale = scale
+
+    def keys_values(self, x_BxSxD: Array) -> tuple[Array, Array]:
+        """Keys and values [B, S, N, H]: what a cache holds."""
+        return self.key(x_BxSxD), self.value(x_BxSxD)
+
+    def attend(
+        self,
+        x_BxLxD: Array,
+        keys_values: tuple[Array, Array],
+        bias: Array | None = None,
+        mask: Array | None = None,
+    ) -> Array:
+        """[B, L, D]; `bias` float [*, N, L, S] is added, `mask` bool [*, 1, L, S] allows."""
+        key, value = keys_values
+        mixed = jax.nn.dot_product_attention(
+            self.query(x_BxLxD),
+            key,
+            value,
+            bias=None if bias is None else bias.astype(x_BxLxD.dtype),
+            mask=mask,
+            scale=self.scale,
+        )
+        return self.out(mixed)
+
+    def __call__(self, x: Array, bias: Array | None = None, mask: Array | None = None) -> Array:
+        return self.attend(x, self.keys_values(x), bias, mask)
+
+
+class MLP(nnx.Module):
+    """Two-layer perceptron with biases (ViT)."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+        self.wide = Linear({"embed": width}, {"mlp": hidden}, bias=True, rngs=rngs)
+        self.out = Linear({"mlp": hidden}, {"embed": width}, bias=True, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.out(jax.nn.gelu(self.wide(x)))
+
+
+class GatedMLP(nnx.Module):
+    """Gated perceptron without biases (T5.1.1 with gelu, UL2 with silu)."""
+
+    def __init__(
+        self, width: int, hidden: int, activation: Callable[[Array], Array], *, rngs: nnx.Rngs
+    ):
+        embed, mlp = {"embed": width}, {"mlp": hidden}
+        self.gate = Linear(embed, mlp, bias=False, rngs=rngs)
+        self.wide = Linear(embed, mlp, bias=False, rngs=rngs)
+        self.out = Linear(mlp, embed, bias=False, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x: Array) -> Array:
+        return self.out(self.activation(self.gate(x)) * self.wide(x))
+
+
+def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`depth` layers in one module whose parameters have a leading axis "layers"."""
+    metadata = {nnx.PARTITION_NAME: "layers", "axes": "layers"}
+    build = nnx.vmap(make, transform_metadata=metadata)
+    return build(rngs.fork(split=depth))
+
+
+def scan_stack(
+    layers: nnx.Module, call: Callable[..., tuple[Array, Any]], x: Array, inputs: Any = None
+) -> tuple[Array, Any]:
+    """`x` through every layer in turn: x, output = call(layer, x, input of that layer).
+
+    `inputs` and the outputs have a leading axis of layers. A plain `lax.scan` over the stacked
+    parameters, so that it may stand inside other transformations.
+    """
+    graph, stacked = nnx.split(layers)
+
+    def body(x, xs):
+        parameters, given = xs
+        return call(nnx.merge(graph, parameters), x, given)
+
+    return jax.lax.scan(body, x, (stacked, inputs))
+
+
+def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: bool) -> Array:
+    """`x` through every layer: x = call(layer, x). `remat` recomputes it in the backward pass."""
+    graph, stacked = nnx.split(layers)
+
+    def body(x, parameters):
+        return call(nnx.merge(graph, parameters), x), None
+
+    body = jax.checkpoint(body, prevent_cse=False) if remat else body
+    return jax.lax.scan(body, x, stacked)[0]

@@ -1,0 +1,121 @@
+"""From an observation or a question to what the model reads, the same for training and serving.
+
+A `Preprocess` travels inside every checkpoint. Shapes: n images, S image size, L prefix tokens,
+T target tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rt2 import prompts
+from rt2.actions import ActionCodec
+from rt2.data import image as images
+from rt2.errors import UserError
+from rt2.tokenizer import ActionVocabulary, Tokenizer
+
+
+class PreprocessError(UserError):
+    """An observation that does not fit the model; the message names the field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """Everything between raw examples and token arrays.
+
+    `codecs` holds one action codec per robot data set; `history` is the number of images in a row.
+    """
+
+    tokenizer: Tokenizer
+    vocabulary: ActionVocabulary
+    codecs: Mapping[str, ActionCodec]
+    image_size: int
+    history: int
+    prefix_length: int
+    target_length: int
+
+    def codec(self, dataset: str | None = None) -> ActionCodec:
+        """The codec of `dataset`; it may be left out where there is only one."""
+        if dataset is None and len(self.codecs) == 1:
+            return next(iter(self.codecs.values()))
+        if dataset not in self.codecs:
+            near = difflib.get_close_matches(str(dataset), self.codecs, 1)
+            raise PreprocessError(
+                f"no action codec for dataset {dataset!r}; known: {sorted(self.codecs)}"
+                + (f". Did you mean {near[0]!r}?" if near else "")
+            )
+        return self.codecs[dataset]
+
+    def image_stack(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """uint8 [n, S, S, 3] from frames uint8 [h, w, 3], oldest first.
+
+        Fewer frames than `history` are filled up by repeating the oldest, as at an episode's start.
+        """
+        if not 1 <= len(frames) <= self.history:
+            raise PreprocessError(f"image: {len(frames)} frames, the model takes {self.history}")
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+                raise PreprocessError(
+                    f"image: {frame.dtype} {frame.shape}, expected uint8 [height, width, 3]"
+                )
+        resized = [images.resize(frame, self.image_size) for frame in frames]
+        return np.stack([resized[0]] * (self.history - len(frames)) + resized)
+
+    def action_prefix(self, instruction: str) -> np.ndarray:
+        """int32 [L] of the robot question."""
+        if not instruction.strip():
+            raise PreprocessError("instruction: empty, expected what the robot should do")
+        return self._prefix(prompts.action_prompt(instruction))
+
+    def text_prefix(self, question: str) -> np.ndarray:
+        """int32 [L] of a complete web question."""
+        if not question.strip():
+            raise PreprocessError("question: empty")
+        return self._prefix(question)
+
+    def action_target(self, codec: ActionCodec, action: np.ndarray, terminate: bool) -> np.ndarray:
+        """int32 [T]: the slots' tokens, end, padding."""
+        tokens = self.vocabulary.tokens(codec.encode(action, terminate))
+        target = np.zeros(self.target_length, np.int32)
+        target[: len(tokens)] = tokens
+        target[len(tokens)] = 1
+        return target
+
+    def text_target(self, answer: str) -> np.ndarray:
+        """int32 [T]: the answer's tokens, end, padding."""
+        return self.tokenizer.padded(answer, self.target_length, end=True)
+
+    def _prefix(self, text: str) -> np.ndarray:
+        return self.tokenizer.padded(text, self.prefix_length, end=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `from_json` reads back."""
+        return {
+            "tokenizer": base64.b64encode(self.tokenizer.model).decode(),
+            "vocabulary": {"kind": self.vocabulary.kind, "ids": list(self.vocabulary.ids)},
+            "codecs": {name: codec.to_json() for name, codec in self.codecs.items()},
+            "image_size": self.image_size,
+            "history": self.history,
+            "prefix_length": self.prefix_length,
+            "target_length": self.target_length,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocess:
+        """The object that `to_json` wrote."""
+        vocabulary = data["vocabulary"]
+        return cls(
+            tokenizer=Tokenizer(base64.b64decode(data["tokenizer"])),
+            vocabulary=ActionVocabulary(vocabulary["kind"], tuple(vocabulary["ids"])),
+            codecs={name: ActionCodec.from_json(c) for name, c in data["codecs"].items()},
+            image_size=data["image_size"],
+            history=data["history"],
+            prefix_length=data["prefix_length"],
+            target_length=data["target_length"],
+        )

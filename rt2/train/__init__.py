@@ -1,0 +1,1 @@
+"""Training: one pure step, one loop, checkpoints that resume exactly."""

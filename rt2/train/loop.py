@@ -1,0 +1,202 @@
+"""The training loop: open the data, restore or start, then one pure step after another."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import pathlib
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from rt2 import checkpoint
+from rt2.inference.policy import Policy, describe
+from rt2.models import variants
+from rt2.models.build import Model
+from rt2.preprocess import Preprocess
+from rt2.train import evaluation, inputs, sharding, start
+from rt2.train.checkpoint import CheckpointWriter, abstract
+from rt2.train.metrics import MetricWriter, step_figures
+from rt2.train.optimizer import make_optimizer
+from rt2.train.step import StepSettings, TrainState, init_state, train_step
+
+PREFETCH = 4  # batches read ahead
+LENGTH_CHECKS = 200_000  # web rows of a source whose length is checked before the first step
+
+log = logging.getLogger(__name__)
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
+    """Trains as `config` says; continues from the newest checkpoint of `workdir`, if it has one.
+
+    Returns the final state. Everything that can be refused is refused before the first step.
+    """
+    mesh = sharding.make_mesh(config.mesh.to_dict())
+    sharding.check_batch(config.batch_size, mesh)
+    sources = inputs.open_sources(config, "sources")
+    held_out = inputs.open_sources(config, "eval_sources")
+    preprocess = start.make_preprocess(config, sources, workdir)
+    inputs.check_lengths(sources, preprocess, LENGTH_CHECKS)
+    model = make_model(config, preprocess)
+    mixture = inputs.make_mixture(config, sources, preprocess)
+    settings = StepSettings(
+        model=model,
+        optimizer=make_optimizer(config.optimizer, config.num_steps),
+        sources=len(mixture.names),
+        seed=config.seed,
+        brightness=config.augment.brightness,
+        contrast=config.augment.contrast,
+    )
+    assets = as_json(
+        format=checkpoint.FORMAT,
+        config=config.to_dict(),
+        model=model.to_json(),
+        preprocess=preprocess.to_json(),
+        data={"seed": config.seed, "sources": inputs.data_identity(sources)},
+        eval={name: config.eval_sources[name].to_dict() for name in held_out},
+    )
+    with jax.set_mesh(mesh):
+        writer = CheckpointWriter(workdir, config.keep_checkpoints)
+        state, shardings = restore_or_start(config, settings, mesh, writer, assets)
+        step_fn = jax.jit(
+            functools.partial(train_step, settings),
+            donate_argnums=0,
+            out_shardings=(shardings, sharding.replicated(mesh)),
+        )
+        batches = batches_from(mixture, int(state.step), mesh, config.reader_threads)
+        metrics = MetricWriter(workdir, int(state.step), config.num_steps)
+        clock = Clock(config.batch_size)
+        for step in range(int(state.step) + 1, config.num_steps + 1):
+            with clock.waiting():
+                batch = next(batches)
+            if step == 1:
+                _describe_batch(batch)
+            state, measured = step_fn(state, batch)
+            metrics.advance(step, None)
+            last = step == config.num_steps
+            if step % config.log_interval == 0 or last:
+                figures = step_figures(jax.device_get(measured), mixture.names) | clock.figures(
+                    step
+                )
+                metrics.write(step, figures)
+                metrics.advance(step, figures["loss"])
+            if last or (config.eval_interval and step % config.eval_interval == 0):
+                policy = policy_of(state, model, preprocess, assets)
+                figures = evaluation.evaluate(policy, held_out, config.eval_rows)
+                metrics.write(step, figures)
+                log.info("step %d: %s", step, {k: round(float(v), 4) for k, v in figures.items()})
+                clock.restart(step)
+            if step % config.save_interval == 0 or last:
+                writer.save(state, assets | {"step": step})
+        writer.close()
+        metrics.close()
+    return state
+
+
+def as_json(**items: Any) -> dict[str, Any]:
+    """`items` as they read back from a JSON file: tuples have become lists."""
+    return json.loads(json.dumps(items))
+
+
+def make_model(config: ml_collections.ConfigDict, preprocess: Preprocess) -> Model:
+    """The configured variant for the tokenizer at hand."""
+    return Model(
+        variants.config(
+            config.model.variant,
+            vocab=preprocess.tokenizer.size,
+            dtype=config.model.dtype,
+            remat=config.model.remat,
+            image_size=config.model.image_size,
+        )
+    )
+
+
+def restore_or_start(
+    config: ml_collections.ConfigDict,
+    settings: StepSettings,
+    mesh: jax.sharding.Mesh,
+    writer: CheckpointWriter,
+    assets: dict[str, Any],
+) -> tuple[TrainState, TrainState]:
+    """The state to go on from, and its shardings. No array exists before its sharding is known."""
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(functools.partial(init_state, settings), key)
+    parameters = sharding.parameter_shardings(settings.model, config.sharding, mesh)
+    shardings = sharding.state_shardings(shapes, parameters, settings.model, mesh)
+    state = writer.restore(abstract(shapes, shardings), assets)
+    if state is not None:
+        log.info("resumed at step %d", state.step)
+        return state, shardings
+    log.info("%s model: %.2f M parameters", config.model.variant, settings.model.size / 1e6)
+    state = jax.jit(functools.partial(init_state, settings), out_shardings=shardings)(key)
+    if config.init_from:
+        loaded = start.load_params(config.init_from, settings.model, parameters, assets)
+        state = state._replace(params=loaded)
+    return state, shardings
+
+
+def batches_from(mixture, step: int, mesh: jax.sharding.Mesh, threads: int) -> Iterator[dict]:
+    """Global device batches from `step` on; this process reads its own rows alone."""
+    rows = sharding.batch_sharding(mesh)
+    process, count = jax.process_index(), jax.process_count()
+    for batch in mixture.iterate(step, process, count, threads, PREFETCH):
+        batch.pop("example_index")
+        yield {
+            name: jax.make_array_from_process_local_data(rows, array)
+            for name, array in batch.items()
+        }
+
+
+def policy_of(state: TrainState, model: Model, preprocess: Preprocess, assets: dict) -> Policy:
+    """The policy that a checkpoint of `state` would give."""
+    metadata = describe(preprocess, assets | {"step": int(state.step)})
+    return Policy(model, state.params, preprocess, metadata)
+
+
+class Clock:
+    """Examples a second, and the part of the time spent waiting for input."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.restart(None)
+
+    def restart(self, step: int | None) -> None:
+        """Forgets what was measured, as after an evaluation."""
+        self.began, self.waited, self.step = time.perf_counter(), 0.0, step
+
+    def waiting(self) -> _Waiting:
+        """A context around the wait for a batch."""
+        return _Waiting(self)
+
+    def figures(self, step: int) -> dict[str, float | None]:
+        """Figures since the last call; the rate is None over the first, which compiles."""
+        seconds = time.perf_counter() - self.began
+        rate = None
+        if self.step is not None and step > self.step:
+            rate = (step - self.step) * self.batch_size / seconds
+        share = self.waited / seconds
+        self.restart(step)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KB on Linux
+        return {"examples_per_second": rate, "input_wait_share": share, "peak_rss_mb": peak}
+
+
+class _Waiting:
+    def __init__(self, clock: Clock):
+        self.clock = clock
+
+    def __enter__(self):
+        self.began = time.perf_counter()
+
+    def __exit__(self, *_):
+        self.clock.waited += time.perf_counter() - self.began
+
+
+def _describe_batch(batch: dict[str, np.ndarray]) -> None:
+    for name, array in batch.items():
+        log.info("batch %s: %s@%s", name, array.shape, array.dtype)

@@ -1,0 +1,80 @@
+"""Where figures go: a JSONL file, TensorBoard and the terminal."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+
+class MetricWriter:
+    """Rows of figures by step, to `workdir`/metrics.jsonl and TensorBoard events beside it.
+
+    A run that resumes at a step first drops the rows after it, so that no step stands twice.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start_step: int, num_steps: int):
+        self._path = workdir / "metrics.jsonl"
+        kept = []
+        if self._path.exists():
+            lines = self._path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _step(line) <= start_step]
+        self._path.write_text("".join(kept))
+        self._file = self._path.open("a")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start_step + 1
+        )
+        self._bar = tqdm.tqdm(
+            total=num_steps, initial=start_step, unit="step", disable=not sys.stderr.isatty()
+        )
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """One row; figures that are None are left out."""
+        row = {name: _plain(value) for name, value in figures.items() if value is not None}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            self._board.add_scalar(name, value, step)
+
+    def advance(self, step: int, loss: float | None) -> None:
+        """Moves the progress bar."""
+        self._bar.update(step - self._bar.n)
+        if loss is not None:
+            self._bar.set_postfix(loss=f"{loss:.3f}")
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+
+def _step(line: str) -> int:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # the row that a killed run was writing
+        return sys.maxsize
+
+
+def _plain(value: float) -> float | int:
+    value = np.asarray(value).item()
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def step_figures(metrics: Mapping[str, np.ndarray], names: tuple[str, ...]) -> dict[str, float]:
+    """Figures of one step from its metrics: totals, and loss and token accuracy by source."""
+    figures = {
+        "loss": metrics["loss"],
+        "grad_norm": metrics["grad_norm"],
+        "skipped": int(metrics["skipped"]),
+    }
+    for i, name in enumerate(names):
+        tokens = metrics["tokens"][i]
+        figures[f"{name}/loss"] = metrics["entropy"][i] / tokens
+        figures[f"{name}/token_accuracy"] = metrics["correct"][i] / tokens
+    return figures

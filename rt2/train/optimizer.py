@@ -1,0 +1,66 @@
+"""Optimizers and learning-rate schedules, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from rt2.errors import ConfigError
+
+
+def _constant(peak: float, warmup: int, steps: int) -> optax.Schedule:
+    return lambda step: peak * jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+
+
+def _cosine(peak: float, warmup: int, steps: int) -> optax.Schedule:
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1), 0.0)
+
+
+def _inverse_sqrt(peak: float, warmup: int, steps: int) -> optax.Schedule:
+    def rate(step):
+        scale = jnp.sqrt(max(warmup, 1) / jnp.maximum(step + 1, warmup))
+        return peak * jnp.minimum(scale, (step + 1) / max(warmup, 1))
+
+    return rate
+
+
+SCHEDULES: dict[str, Callable[[float, int, int], optax.Schedule]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "inverse_sqrt": _inverse_sqrt,
+}
+OPTIMIZERS = ("adafactor", "adamw")
+
+
+def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    """Learning rate of a step; `config` is config.optimizer."""
+    if config.schedule not in SCHEDULES:
+        raise ConfigError(f"schedule {config.schedule!r} is unknown; known: {sorted(SCHEDULES)}")
+    return SCHEDULES[config.schedule](config.learning_rate, config.warmup_steps, steps)
+
+
+def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
+    """The gradient transformation of config.optimizer.
+
+    `adafactor` has T5X's settings: no momentum, second-moment decay 0.8, updates clipped at 1 and
+    scaled by the parameter, so that its learning rate is relative and not to be reused with adamw.
+    """
+    schedule = make_schedule(config, steps)
+    if config.name == "adafactor":
+        update = optax.adafactor(
+            schedule,
+            min_dim_size_to_factor=128,
+            decay_rate=0.8,
+            clipping_threshold=1.0,
+            multiply_by_parameter_scale=True,
+        )
+    elif config.name == "adamw":
+        update = optax.adamw(schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
+    else:
+        raise ConfigError(f"optimizer {config.name!r} is unknown; known: {OPTIMIZERS}")
+    if config.clip_norm:
+        return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+    return update

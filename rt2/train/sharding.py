@@ -1,0 +1,125 @@
+"""Where arrays live: a mesh of three axes and a short table from logical to mesh axes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rt2.errors import UserError
+from rt2.models.build import Model
+
+MESH_AXES = ("data", "fsdp", "tensor")
+BATCH = PartitionSpec(("data", "fsdp"))
+
+Rules = Mapping[str | None, str | None]
+STRATEGIES: dict[str, Rules] = {
+    "dp": dict.fromkeys((None, "layers", "embed", "vision", "patch", "mlp", "heads", "vocab")),
+    "fsdp": {
+        **dict.fromkeys((None, "layers", "vision", "patch", "mlp", "heads", "vocab")),
+        "embed": "fsdp",
+    },
+    "fsdp+tp": {
+        **dict.fromkeys((None, "layers")),
+        "embed": "fsdp",
+        "vision": "tensor",
+        "patch": "tensor",
+        "mlp": "tensor",
+        "heads": "tensor",
+        "vocab": "tensor",
+    },
+}
+for _rules in STRATEGIES.values():
+    _rules["head_dim"] = None
+
+log = logging.getLogger(__name__)
+
+
+class ShardingError(UserError):
+    """A mesh, batch or parameter that cannot be laid out; the message carries the remedy."""
+
+
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with axes data, fsdp, tensor; one size may be -1 and takes what is left."""
+    devices = jax.devices() if devices is None else devices
+    if unknown := set(sizes) - set(MESH_AXES):
+        raise ShardingError(f"mesh axes {sorted(unknown)} are unknown; known: {MESH_AXES}")
+    shape = [sizes[axis] for axis in MESH_AXES]
+    known = math.prod(size for size in shape if size != -1)
+    if shape.count(-1) == 1 and len(devices) % known == 0:
+        shape[shape.index(-1)] = len(devices) // known
+    if math.prod(shape) != len(devices) or min(shape) < 1:
+        raise ShardingError(
+            f"mesh {dict(sizes)} does not fit {len(devices)} devices: the product of "
+            "--config.mesh.data, .fsdp and .tensor must equal their number (one may be -1)"
+        )
+    return Mesh(np.asarray(devices).reshape(shape), MESH_AXES)
+
+
+def check_batch(batch_size: int, mesh: Mesh) -> None:
+    """Raises ShardingError unless the global batch divides over the mesh."""
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch_size % parts:
+        raise ShardingError(
+            f"batch_size {batch_size} is not divisible by data*fsdp = {parts}: use "
+            f"--config.batch_size={batch_size // parts * parts or parts} or another mesh"
+        )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over data and fsdp, the rest whole."""
+    return NamedSharding(mesh, BATCH)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def parameter_shardings(model: Model, strategy: str, mesh: Mesh) -> dict[str, NamedSharding]:
+    """A NamedSharding for every parameter of `model`, by its path.
+
+    An axis that does not divide over its mesh axis stays whole, and is logged.
+    """
+    if strategy not in STRATEGIES:
+        raise ShardingError(f"strategy {strategy!r} is unknown; known: {sorted(STRATEGIES)}")
+    rules = STRATEGIES[strategy]
+    return {
+        path: NamedSharding(mesh, _spec(path, model.axes[path], shape.shape, rules, mesh))
+        for path, shape in model.shapes.items()
+    }
+
+
+def _spec(
+    path: str, axes: Sequence[str | None], shape: Sequence[int], rules: Rules, mesh: Mesh
+) -> PartitionSpec:
+    spec: list[str | None] = []
+    for axis, size in zip(axes, shape, strict=True):
+        if axis not in rules:
+            raise ShardingError(f"{path}: logical axis {axis!r} is in no rule of the strategy")
+        target = rules[axis]
+        if target is not None and (size % mesh.shape[target] or target in spec):
+            log.info("%s: axis %s (%d) stays whole on %s", path, axis, size, target)
+            target = None
+        spec.append(target)
+    return PartitionSpec(*spec)
+
+
+def state_shardings(tree: Any, parameters: Mapping[str, NamedSharding], model: Model, mesh: Mesh):
+    """Shardings for any tree that holds arrays under parameter paths, such as optimizer moments.
+
+    An array of its parameter's shape is laid out as the parameter; the rest (counts, factored
+    moments) is replicated.
+    """
+
+    def place(keys, leaf):
+        path = next((k.key for k in reversed(keys) if getattr(k, "key", None) in parameters), None)
+        same = path is not None and leaf.shape == model.shapes[path].shape
+        return parameters[path] if same else replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(place, tree)

