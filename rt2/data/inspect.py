@@ -47,7 +47,23 @@ def report(directory: Path, spec_name: str | None) -> dict[str, Any]:
     }
     for split in splits:
         found["splits"][split] = _split(RobotExamples(directory, split, spec))
+    found["leaks"] = _leaks(directory, splits, spec.camera)
     return found
+
+
+def _leaks(directory: Path, splits: tuple[str, ...], camera: str) -> list[str]:
+    """What episodes stand in two splits, by the CRC32C of their images."""
+    seen: dict[bytes, str] = {}
+    shared: dict[tuple[str, str], int] = {}
+    for name in splits:
+        steps = RldsSteps(directory, name)
+        crcs = steps.split.column(f"{steps.leaf(camera).key}.crc")
+        starts = steps.split.column("episode.first")
+        for first, last in zip(starts[:-1], starts[1:], strict=True):
+            other = seen.setdefault(crcs[first:last].tobytes(), name)
+            if other != name:
+                shared[name, other] = shared.get((name, other), 0) + 1
+    return [f"{n} episodes of {a} stand in {b} too" for (a, b), n in shared.items()]
 
 
 def _split(examples: RobotExamples) -> dict[str, Any]:
@@ -80,6 +96,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines += ["  " + "".join(f"{head:>11}" for head in _HEADS)]
         lines += ["  " + "".join(f"{cell:>11}" for cell in row) for row in _rows(split)]
         lines += [f"  warning: {name}: {what}" for name, what in split["warnings"]]
+    lines += ["", *(f"warning: {leak}: held-out figures mean nothing" for leak in found["leaks"])]
     lines += ["", "proposed row (read it over, then put it into your config):"]
     return "\n".join([*lines, json.dumps(found["row"], indent=2)])
 
@@ -104,9 +121,9 @@ def as_html(found: dict[str, Any]) -> str:
         for data, text in _frames(found)
     )
     return (
-        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>body{{font:15px sans-serif;"
-        "margin:2em auto;max-width:75em}figure{display:inline-block;width:11em;margin:.5em;"
-        "vertical-align:top}img{width:100%}figcaption{font-size:.8em}</style>"
+        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>"
+        "body{font:15px sans-serif;margin:2em auto;max-width:75em}"
+        "figure{display:inline-block;width:11em;margin:.5em;vertical-align:top}img{width:100%}figcaption{font-size:.8em}</style>"
         f"<h1>{name}</h1>{frames}<pre>{html.escape(as_text(found))}</pre>"
     )
 

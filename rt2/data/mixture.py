@@ -1,8 +1,9 @@
 """Batches that are a pure function of (seed, step), with exact shares of every source."""
 
 import hashlib
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
@@ -87,7 +88,8 @@ class Mixture:
     def batch(self, step: int) -> Batch:
         """The global batch of `step`: arrays [batch_size, ...]."""
         first = step * self.batch_size
-        return _stack([self.rows[first + row] for row in range(self.batch_size)])
+        rows = (self.rows[first + row] for row in range(self.batch_size))
+        return _stack(rows, self.batch_size)
 
     def iterate(
         self, start_step: int, process_index: int, process_count: int, threads: int, prefetch: int
@@ -182,21 +184,26 @@ def _source_seed(seed: int, name: str) -> int:
 
 def _batches(rows: Iterator[Mapping[str, Any]], count: int) -> Iterator[Batch]:
     while True:
-        yield _stack([next(rows) for _ in range(count)])
+        yield _stack(itertools.islice(rows, count), count)
 
 
-def _stack(rows: list[Mapping[str, Any]]) -> Batch:
-    keys = {tuple(sorted(row)) for row in rows}
-    if len(keys) > 1:
-        raise DataError(f"the transform must give every row the same keys, got {sorted(keys)}")
-    batch = {}
-    for key in rows[0]:
-        arrays = [np.asarray(row[key]) for row in rows]
-        kinds = {(array.shape, array.dtype.str) for array in arrays}
-        if len(kinds) > 1:
+def _stack(rows: Iterable[Mapping[str, Any]], count: int) -> Batch:
+    """A batch of `count` rows; they are copied as they come, so that few are held at a time."""
+    batch: Batch = {}
+    for i, row in enumerate(rows):
+        arrays = {key: np.asarray(value) for key, value in row.items()}
+        if i == 0:
+            batch = {key: np.empty((count, *a.shape), a.dtype) for key, a in arrays.items()}
+        if arrays.keys() != batch.keys():
             raise DataError(
-                f"{key!r} has rows of different shapes or dtypes {sorted(kinds)}: the transform "
-                "must give every row the same"
+                f"the transform must give every row the same keys: {sorted(batch)}, {sorted(arrays)}"
             )
-        batch[key] = np.stack(arrays)
+        for key, array in arrays.items():
+            if (array.shape, array.dtype) != (batch[key].shape[1:], batch[key].dtype):
+                raise DataError(
+                    f"{key!r} has rows of different shapes or dtypes, {batch[key].shape[1:]} "
+                    f"{batch[key].dtype} and {array.shape} {array.dtype}: the transform must give "
+                    "every row the same"
+                )
+            batch[key][i] = array
     return batch

@@ -60,7 +60,7 @@ def _is_state(leaf: Leaf) -> bool:
 
 
 def _starts_still(steps: RldsSteps, actions: list[Leaf]) -> bool:
-    """Whether most numbers of the first actions are about zero where those of later ones are not."""
+    """Whether most numbers of the first actions are about zero, and of later ones are not."""
     split = steps.split
     columns = [split.column(f"{leaf.key}.value").reshape(split.steps, -1) for leaf in actions]
     values = np.abs(np.concatenate([np.asarray(c, np.float64) for c in columns], axis=1))

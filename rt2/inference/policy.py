@@ -74,8 +74,8 @@ class Policy:
         for i, observation in enumerate(observations):
             groups.setdefault(self._dataset(observation), []).append(i)
         text_rows = groups.pop(None, [])
-        if not groups and text_rows:
-            groups[next(iter(self.preprocess.codecs))] = []
+        if not groups:
+            groups[None] = []
         for dataset, robot_rows in groups.items():
             rows = robot_rows + text_rows
             text_rows = []
@@ -105,7 +105,7 @@ class Policy:
         codec = self.preprocess.codec(name)
         return next(n for n, c in self.preprocess.codecs.items() if c is codec)
 
-    def _decode(self, dataset: str, observations: Sequence[Observation]) -> list[Reply]:
+    def _decode(self, dataset: str | None, observations: Sequence[Observation]) -> list[Reply]:
         began = time.perf_counter()
         rows = [self._row(observation) for observation in observations]
         image, prefix, is_action = (np.stack(column) for column in zip(*rows, strict=True))
@@ -146,7 +146,7 @@ class Policy:
         return image, self.preprocess.action_prefix(text), np.bool_(True)
 
     def _reply(
-        self, dataset: str, is_action: bool, tokens: np.ndarray, log_prob: float, timing: dict
+        self, dataset: str | None, is_action: bool, tokens: np.ndarray, log_prob: float, timing: dict
     ) -> Reply:
         text = self.preprocess.tokenizer.decode(tokens)
         reply = {"text": text, "log_prob": log_prob, "timing": timing}

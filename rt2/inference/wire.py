@@ -156,7 +156,7 @@ def _scalar(node: dict[Any, Any], where: str) -> np.generic:
         raise WireError(f"{where}: a {dtype} scalar of type {type(data).__name__}")
     if dtype.kind in "ui" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
         raise WireError(f"{where}: {data} does not fit in {dtype}")
-    if dtype.kind == "f" and math.isfinite(data) and abs(data) > np.finfo(dtype).max:
+    if dtype.kind == "f" and math.isfinite(data) and abs(data) > float(np.finfo(dtype).max):
         raise WireError(f"{where}: {data} does not fit in {dtype}")
     return dtype.type(data)
 

@@ -144,7 +144,12 @@ def texts(source: Source, limit: int) -> Iterator[tuple[str, str]]:
 
 
 def corpus(sources: Mapping[str, Source], limit: int) -> Iterator[str]:
-    """The text of the sources, for the tokenizer; instructions count for INSTRUCTION_WEIGHT."""
+    """The text of the sources, for the tokenizer; instructions count for INSTRUCTION_WEIGHT.
+
+    The frame of the robot question is always part of it, so that a model which has only read the
+    web can be given actions later.
+    """
+    yield from [action_prompt("")] * INSTRUCTION_WEIGHT * 20
     for source in sources.values():
         weight = INSTRUCTION_WEIGHT if source.kind == "robot" else 1
         for question, answer in texts(source, limit):

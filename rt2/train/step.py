@@ -6,6 +6,7 @@ Shapes: B rows, n images, S image size, L prefix, T target, K sources.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ import optax
 
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
+
+CHUNK = 512  # target tokens whose logits exist at a time
 
 Batch = dict[str, jax.Array]
 """image uint8 [B, n, S, S, 3]; prefix int32 [B, L]; target int32 [B, T]; source int32 [B]."""
@@ -70,17 +73,63 @@ def loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean cross-entropy of the target tokens, and sums by source float32 [K]."""
     module = settings.model.module(params)
-    logits = module(batch["image"], batch["prefix"], batch["target"])
-    real = (batch["target"] != PAD).astype(jnp.float32)
-    entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["target"]) * real
-    correct = (logits.argmax(-1) == batch["target"]) * real
-    total = entropy.sum() / real.sum()
+    hidden = module.hidden(batch["image"], batch["prefix"], batch["target"])
+    tokens = Tokens(
+        hidden=hidden.reshape(-1, hidden.shape[-1]),
+        target=batch["target"].reshape(-1),
+        source=jnp.repeat(batch["source"], batch["target"].shape[1]),
+    )
+    sums = token_sums(module.logits, tokens, settings.sources)
+    return sums["entropy"].sum() / sums["tokens"].sum(), sums
 
-    def by_source(values):
-        return jax.ops.segment_sum(values.sum(-1), batch["source"], settings.sources)
 
-    sums = {"entropy": entropy, "correct": correct, "tokens": real}
-    return total, {name: by_source(values) for name, values in sums.items()}
+class Tokens(NamedTuple):
+    """Target positions of a batch, N of them."""
+
+    hidden: jax.Array  # [N, D]
+    target: jax.Array  # int32 [N]
+    source: jax.Array  # int32 [N]
+
+
+def token_sums(
+    head: Callable[[jax.Array], jax.Array], tokens: Tokens, sources: int
+) -> dict[str, jax.Array]:
+    """Entropy, correct tokens and tokens by source, float32 [K].
+
+    The real tokens are brought to the front and go through `head` in chunks; chunks of padding
+    alone are skipped, and no more than a chunk's logits exist at a time. Most rows are short (an
+    action, a name), so most positions of a batch are padding.
+    """
+    count = tokens.target.shape[0]
+    size = min(CHUNK, count)
+    front = jnp.argsort(tokens.target == PAD, stable=True)
+    front = jnp.pad(front, (0, -count % size), constant_values=count - 1)
+    real = (tokens.target != PAD).sum()
+
+    def sums(chunk: Tokens, valid: jax.Array) -> dict[str, jax.Array]:
+        logits = head(chunk.hidden)
+        valid = valid.astype(jnp.float32)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, chunk.target)
+        correct = (logits.argmax(-1) == chunk.target).astype(jnp.float32)
+        by_token = {"entropy": entropy * valid, "correct": correct * valid, "tokens": valid}
+        return {
+            name: jax.ops.segment_sum(values, chunk.source, sources)
+            for name, values in by_token.items()
+        }
+
+    def body(totals, inputs):
+        start, rows = inputs
+        valid = start + jnp.arange(size) < real
+        added = jax.lax.cond(
+            start < real,
+            jax.checkpoint(lambda: sums(jax.tree.map(lambda x: x[rows], tokens), valid)),
+            lambda: jax.tree.map(jnp.zeros_like, totals),
+        )
+        return jax.tree.map(jnp.add, totals, added), None
+
+    zeros = {name: jnp.zeros(sources) for name in ("entropy", "correct", "tokens")}
+    starts = jnp.arange(0, len(front), size)
+    return jax.lax.scan(body, zeros, (starts, front.reshape(-1, size)))[0]
 
 
 def augment(settings: StepSettings, step: jax.Array, image: jax.Array) -> jax.Array:

@@ -115,6 +115,11 @@ def test_half_a_value(tiny):
     refuse(tiny, "record 1", "steps/action", "7 numbers")
 
 
+def test_two_values_where_an_episode_has_one(tiny):
+    set_feature(tiny, "episode_metadata/seed", ("int64", [1, 2]))
+    refuse(tiny, "record 1", "episode_metadata/seed", "2 values, expected 1")
+
+
 def test_an_empty_episode(tiny):
     for key in [k for k in tiny.train[1] if k.startswith("steps/")]:
         tiny.train[1][key] = (tiny.train[1][key][0], [])

@@ -1,15 +1,20 @@
 """A policy with random weights: the smallest model, a toy tokenizer, two kinds of action."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
+from rt2 import checkpoint
 from rt2.actions import LANGUAGE_TABLE, RT2, ActionCodec
 from rt2.inference.policy import Policy, describe
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
+from rt2.train.checkpoint import CheckpointWriter
+from rt2.train.step import TrainState
 
 TEXT = [
     "Q: what action should the robot take to move to the red cup? A:",
@@ -21,7 +26,7 @@ TEXT = [
 @pytest.fixture(scope="session")
 def preprocess():
     """Two data sets: `arm` with RT-2's eight slots, `table` with the two of Language-Table."""
-    tokenizer = Tokenizer.train(TEXT, 1100)
+    tokenizer = Tokenizer.train(TEXT, 1152)
     arm = ActionCodec(RT2, (-0.05,) * 3 + (-0.25,) * 3 + (0.0,), (0.05,) * 3 + (0.25,) * 3 + (1.0,))
     table = ActionCodec(LANGUAGE_TABLE, (-0.04, -0.04), (0.04, 0.04))
     return Preprocess(
@@ -66,3 +71,23 @@ def observations():
         }
 
     return [draw(i) for i in range(100)]
+
+
+@pytest.fixture(scope="session")
+def checkpoint_dir(policy, tmp_path_factory):
+    """A workdir as training leaves it, with the policy's weights and no optimizer state."""
+    workdir = tmp_path_factory.mktemp("workdir")
+    writer = CheckpointWriter(workdir, keep=1)
+    state = TrainState(jax.numpy.int32(7), policy.params, {"count": jax.numpy.int32(0)})
+    assets = {
+        "format": checkpoint.FORMAT,
+        "config": {},
+        "model": policy.model.to_json(),
+        "preprocess": policy.preprocess.to_json(),
+        "data": {},
+        "eval": {},
+        "step": 7,
+    }
+    writer.save(state, json.loads(json.dumps(assets)))
+    writer.close()
+    return workdir

@@ -1,0 +1,293 @@
+"""Runs an exported RT-2 policy with jax, numpy, opencv, sentencepiece and safetensors alone.
+
+    from bundle import Policy
+    policy = Policy.load("path/to/this/folder")
+    reply = policy.infer({"image": image, "instruction": "move to the strawberry"})
+
+`python bundle.py` checks the bundle it lies in and prints what the policy is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import jax
+import jax.export
+import numpy as np
+import safetensors.numpy
+import sentencepiece
+
+FORMAT = 1
+KEYS = ("image", "instruction", "mode", "dataset", "state")
+PAD, EOS = 0, 1  # token ids
+STOP = 0  # value of a terminate slot
+LARGEST_BATCH = 64
+LOG_PROB_TOLERANCE = 0.02  # of the golden replies; their tokens must be equal
+
+
+class BundleError(ValueError):
+    """A bundle that is damaged or computes something else here; the message names the file."""
+
+
+class ObservationError(ValueError):
+    """An observation that does not fit the model; the message names the field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+    """One data set's actions: tokens <-> values. A slots, K bins, D continuous slots."""
+
+    table: np.ndarray  # int32 [A, K], ids allowed in each slot, -1 where a slot has fewer
+    continuous: list[int]
+    terminate: int | None
+    low: np.ndarray  # float64 [D], outer edges of the first and the last bin
+    high: np.ndarray
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Actions:
+        kinds = [slot["kind"] for slot in data["slots"]]
+        return cls(
+            table=np.array(data["table"], np.int32),
+            continuous=[i for i, kind in enumerate(kinds) if kind == "continuous"],
+            terminate=kinds.index("terminate") if "terminate" in kinds else None,
+            low=np.array(data["low"]),
+            high=np.array(data["high"]),
+        )
+
+    def decode(self, tokens: np.ndarray) -> dict[str, Any]:
+        """What int32 [A] says, at the centres of the bins."""
+        slots = zip(self.table, tokens, strict=True)
+        bins = np.array([np.flatnonzero(allowed == token)[0] for allowed, token in slots])
+        counts = (self.table >= 0).sum(axis=1)[self.continuous]
+        cell = (self.high - self.low) / counts
+        values = self.low + (bins[self.continuous] + 0.5) * cell
+        return {
+            "actions": values.astype(np.float32)[None],
+            "terminate": self.terminate is not None and bool(bins[self.terminate] == STOP),
+            "tokens": tokens,
+            "text": " ".join(map(str, bins)),
+        }
+
+
+class Policy:
+    """Observations in, actions or answers out.
+
+    An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
+    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
+    "vqa", where `instruction` is the whole question; optional `dataset`, needed where the bundle
+    knows several; `state` is accepted and not used.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]):
+        assets = json.loads(files["assets.json"])
+        self.metadata = assets["metadata"]
+        self._assets = assets
+        self._datasets = {name: Actions.from_json(d) for name, d in assets["datasets"].items()}
+        self._text = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
+        self._params = jax.device_put(safetensors.numpy.load(files["weights.safetensors"]))
+        programs = {name: _program(name, files[name]) for name in assets["programs"]}
+        self._answer = programs[assets["text_program"]]
+        self._act = {name: programs[d["program"]] for name, d in assets["datasets"].items()}
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> Policy:
+        """The policy of a bundle's folder, compiled for the device at hand.
+
+        Raises BundleError where a byte differs from what was exported, and where this device gives
+        other replies to the golden observations than the model gave when it was exported.
+        """
+        folder = pathlib.Path(path)
+        files = _verified(folder)
+        policy = cls(files)
+        policy._check_golden(folder, files["golden.safetensors"])
+        return policy
+
+    def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to one observation; see `infer_batch`."""
+        return self.infer_batch([observation])[0]
+
+    def infer_batch(self, observations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One reply for each observation, in order.
+
+        A reply to a robot row has `actions` float32 [1, D] in the data set's units, `terminate`
+        bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms.
+        Raises ObservationError naming the field that does not fit.
+        """
+        groups: dict[str | None, list[int]] = {}
+        for i, observation in enumerate(observations):
+            groups.setdefault(self._dataset(observation), []).append(i)
+        replies: dict[int, dict[str, Any]] = {}
+        for dataset, rows in groups.items():
+            for start in range(0, len(rows), LARGEST_BATCH):
+                chosen = rows[start : start + LARGEST_BATCH]
+                made = self._decode(dataset, [observations[i] for i in chosen])
+                replies.update(zip(chosen, made, strict=True))
+        return [replies[i] for i in range(len(observations))]
+
+    def _dataset(self, observation: Mapping[str, Any]) -> str | None:
+        """The data set of a robot row, None for a vqa row."""
+        for key in observation:
+            if key not in KEYS:
+                raise ObservationError(f"{key}: unknown; known: {', '.join(KEYS)}")
+        mode = observation.get("mode", "action")
+        if mode not in ("action", "vqa"):
+            raise ObservationError(f"mode: {mode!r}, expected 'action' or 'vqa'")
+        if mode == "vqa":
+            return None
+        name = observation.get("dataset")
+        if name is None and len(self._datasets) == 1:
+            name = next(iter(self._datasets))
+        if name not in self._datasets:
+            raise ObservationError(f"dataset: {name!r}, known: {sorted(self._datasets)}")
+        return name
+
+    def _decode(self, dataset: str | None, observations: Sequence[Mapping]) -> list[dict[str, Any]]:
+        began = time.perf_counter()
+        rows = [self._row(observation, dataset is None) for observation in observations]
+        padding = (1 << (len(rows) - 1).bit_length()) - len(rows)  # few sizes, few compilations
+        columns = zip(*(rows + rows[:1] * padding), strict=True)
+        image, prefix = (np.stack(column) for column in columns)
+        ready = time.perf_counter()
+        if dataset is None:
+            out = self._answer(self._params, image, prefix)
+        else:
+            out = self._act[dataset](self._params, image, prefix, self._datasets[dataset].table)
+        tokens, log_probs = jax.device_get((out["tokens"], out["log_prob"]))
+        timing = {
+            "preprocess_ms": 1e3 * (ready - began),
+            "decode_ms": 1e3 * (time.perf_counter() - ready),
+        }
+        replies = []
+        for ids, log_prob in zip(tokens[: len(rows)], log_probs, strict=False):
+            answer = {"text": self._words(ids)} if dataset is None else {}
+            action = {} if dataset is None else self._datasets[dataset].decode(ids)
+            replies.append(answer | action | {"log_prob": float(log_prob), "timing": timing})
+        return replies
+
+    def _row(self, observation: Mapping[str, Any], free: bool) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [n, S, S, 3] and int32 [L]."""
+        for key in ("image", "instruction"):
+            if key not in observation:
+                raise ObservationError(f"{key}: missing; the observation has {sorted(observation)}")
+        return self._images(observation["image"]), self._prefix(observation["instruction"], free)
+
+    def _images(self, image: Any) -> np.ndarray:
+        if isinstance(image, Mapping):
+            if len(image) != 1:
+                raise ObservationError(f"image: cameras {sorted(image)}; send one alone")
+            image = next(iter(image.values()))
+        frames = [np.asarray(f) for f in (image if isinstance(image, list | tuple) else [image])]
+        history, size = self._assets["history"], self._assets["image_size"]
+        if not 1 <= len(frames) <= history:
+            raise ObservationError(f"image: {len(frames)} frames, the model takes {history}")
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+                raise ObservationError(
+                    f"image: {frame.dtype} {frame.shape}, expected uint8 [height, width, 3]"
+                )
+        resized = [_resize(frame, size) for frame in frames]
+        return np.stack([resized[0]] * (history - len(frames)) + resized)
+
+    def _prefix(self, text: Any, free: bool) -> np.ndarray:
+        if not isinstance(text, str) or not text.strip():
+            raise ObservationError("instruction: expected a text that is not empty")
+        question = text if free else self._assets["prompt"].replace("{instruction}", text)
+        ids, length = self._text.encode(question), self._assets["prefix_length"]
+        if len(ids) > length:
+            raise ObservationError(
+                f"instruction: {len(ids)} tokens with its prompt, at most {length}"
+            )
+        return np.array(ids + [PAD] * (length - len(ids)), np.int32)
+
+    def _words(self, tokens: np.ndarray) -> str:
+        ids = tokens.tolist()
+        ids = ids[: ids.index(EOS)] if EOS in ids else ids
+        return self._text.decode([i for i in ids if i != PAD])
+
+    def _check_golden(self, folder: pathlib.Path, images: bytes) -> None:
+        pictures = safetensors.numpy.load(images)
+        for i, row in enumerate(self._assets["golden"]):
+            reply = self.infer({**row["observation"], "image": pictures[str(i)]})
+            same = reply["text"] == row["text"]
+            if not same or abs(reply["log_prob"] - row["log_prob"]) > LOG_PROB_TOLERANCE:
+                raise BundleError(
+                    f"{folder}: golden observation {i} gives {reply['text']!r} (log-probability "
+                    f"{reply['log_prob']:.4f}) on {jax.default_backend()}, the model gave "
+                    f"{row['text']!r} ({row['log_prob']:.4f}). Install the versions in "
+                    "requirements.txt, or export again"
+                )
+
+
+def _verified(folder: pathlib.Path) -> dict[str, bytes]:
+    """Every file of the bundle, as the bytes whose digest was checked."""
+    data = _read(folder / "manifest.json")
+    try:
+        manifest = json.loads(data)
+        names = manifest["files"].items()
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise BundleError(f"{folder / 'manifest.json'}: damaged; copy the bundle again") from None
+    if manifest.get("format") != FORMAT or data != manifest_bytes(manifest["files"]):
+        raise BundleError(
+            f"{folder / 'manifest.json'}: damaged, or of another format than {FORMAT}; copy the "
+            "bundle again"
+        )
+    files = {}
+    for name, digest in names:
+        files[name] = _read(folder / pathlib.PurePath(name).name)
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise BundleError(f"{folder / name}: altered since it was exported; copy it again")
+    return files
+
+
+def manifest_bytes(digests: Mapping[str, str]) -> bytes:
+    """The one way to write a manifest, so that no byte of it can change unnoticed."""
+    manifest = {"files": dict(digests), "format": FORMAT}
+    return (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: missing or unreadable; copy the bundle again") from error
+
+
+def _program(name: str, data: bytes) -> Any:
+    exported = jax.export.deserialize(bytearray(data))
+    if jax.default_backend() not in _platforms(exported):
+        raise BundleError(
+            f"{name}: made for {', '.join(exported.platforms)}, not for {jax.default_backend()}"
+        )
+    return jax.jit(exported.call)
+
+
+def _platforms(exported: jax.export.Exported) -> set[str]:
+    """As `jax.default_backend` names them: cuda is "gpu" there."""
+    return {"gpu" if platform == "cuda" else platform for platform in exported.platforms}
+
+
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    """[size, size, 3]: what shrinks is averaged over area, what grows is linear, as in training."""
+    shrunk = (min(size, image.shape[0]), min(size, image.shape[1]))
+    if shrunk != image.shape[:2]:
+        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if shrunk != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+if __name__ == "__main__":
+    try:
+        loaded = Policy.load(pathlib.Path(__file__).parent)
+    except BundleError as problem:
+        sys.exit(f"error: {problem}")
+    print(json.dumps(loaded.metadata, indent=1))
+    print(f"intact; golden replies agree on {jax.default_backend()}")
