@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 # Lower bounds are the versions the tests run with; an upper bound stands only with its reason.
 CORE = [
     "absl-py>=2.5",
+    "flatbuffers>=25.2",  # jax.export needs it to write programs
     "flax>=0.12.8",
     "google-crc32c>=1.9",  # checks TFRecord and image bytes without TensorFlow
     "grain>=0.2.18",

@@ -14,6 +14,7 @@ def get_config():
     config.batch_size = 128
     config.model.variant = "tiny"
     config.model.dtype = "float32"
+    config.target_length = 40
     config.sources.tabletop = common.source(
         "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.5
     )

@@ -102,7 +102,7 @@ class ActionCodec:
         return (np.array(self.high) - np.array(self.low)) / bins
 
     def encode(self, values: np.ndarray, terminate: np.ndarray | bool = False) -> np.ndarray:
-        """Bins int32 [..., slots] of `values` float [..., D]; `terminate` bool [...] fills its slot.
+        """Bins int32 [..., slots] of float [..., D]; `terminate` bool [...] fills its slot.
 
         Values outside the bounds take the outermost bin (`out_of_range` counts them).
         Raises ActionError on a wrong shape and on NaN or infinity.

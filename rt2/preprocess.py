@@ -18,7 +18,7 @@ from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data import image as images
 from rt2.errors import UserError
-from rt2.tokenizer import ActionVocabulary, Tokenizer
+from rt2.tokenizer import ActionVocabulary, Tokenizer, TokenizerError
 
 
 class PreprocessError(UserError):
@@ -92,7 +92,10 @@ class Preprocess:
         return self.tokenizer.padded(answer, self.target_length, end=True)
 
     def _prefix(self, text: str) -> np.ndarray:
-        return self.tokenizer.padded(text, self.prefix_length, end=False)
+        try:
+            return self.tokenizer.padded(text, self.prefix_length, end=False)
+        except TokenizerError as error:
+            raise PreprocessError(f"instruction: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict that `from_json` reads back."""

@@ -30,7 +30,7 @@ from rt2.inference.policy import Policy  # noqa: E402
 from rt2.train import inputs, loop, start  # noqa: E402
 
 SCENES = 100_000
-STAGE_0 = {"steps": 2400, "batch_size": 256, "learning_rate": 2e-3}
+STAGE_0 = {"steps": 1600, "batch_size": 256, "learning_rate": 2e-3}
 SEED = 0
 OUT = HERE / "tiny.safetensors"
 
@@ -110,7 +110,9 @@ def measure(workdir: pathlib.Path, quick: bool) -> list[dict]:
     for row in vqa.summarise(answered):
         name = f"vqa/{row['kind']}/{row['language']}"
         rate = row["exact"]
-        rows.append({"name": name, "ours": rate.value, "n": rate.n, "interval": list(rate.interval)})
+        rows.append(
+            {"name": name, "ours": rate.value, "n": rate.n, "interval": list(rate.interval)}
+        )
     where = [a.distance for a in answered if a.distance is not None]
     near = float(np.mean(np.array(where) <= 3))
     rows.append({"name": "vqa/where/within 3 cells", "ours": near, "n": len(where)})
@@ -129,10 +131,7 @@ def write(workdir: pathlib.Path, rows: list[dict], quick: bool) -> None:
     origin = {"commit": commit(), "machine": machine()}
     empty = {"peer": None, "ratio": None, "unit": "rate", "interval": None}
     date = datetime.date.today().isoformat()
-    full = [
-        {**empty, **row, **origin, "date": date}
-        for row in rows
-    ]
+    full = [{**empty, **row, **origin, "date": date} for row in rows]
     (out / "results.json").write_text(json.dumps(full, indent=1) + "\n")
     for row in rows:
         log.info("%s: %.3f (n = %d)", row["name"], row["ours"], row["n"])

@@ -195,9 +195,8 @@ def _stack(rows: Iterable[Mapping[str, Any]], count: int) -> Batch:
         if i == 0:
             batch = {key: np.empty((count, *a.shape), a.dtype) for key, a in arrays.items()}
         if arrays.keys() != batch.keys():
-            raise DataError(
-                f"the transform must give every row the same keys: {sorted(batch)}, {sorted(arrays)}"
-            )
+            both = f"{sorted(batch)}, {sorted(arrays)}"
+            raise DataError(f"the transform must give every row the same keys: {both}")
         for key, array in arrays.items():
             if (array.shape, array.dtype) != (batch[key].shape[1:], batch[key].dtype):
                 raise DataError(

@@ -84,7 +84,7 @@ def _programs(policy: Policy) -> dict[str, bytes]:
     inputs = _inputs(policy)
 
     def answer(params, image, prefix):
-        rows, vocab = prefix.shape[0], model.config.text.vocab
+        rows, vocab = prefix.shape[0], model.config.text.rows
         nobody, everything = jnp.zeros(rows, bool), jnp.ones((length, vocab), bool)
         return decode.mixed(model.module(params), image, prefix, nobody, everything)._asdict()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import pathlib
 import time
@@ -17,6 +18,7 @@ from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
 MODES = ("action", "vqa")
+FIELDS = ("image", "instruction", "mode", "dataset", "state")
 LARGEST_BATCH = 64  # rows of one call to the device; more are decoded in several
 
 Observation = Mapping[str, Any]
@@ -29,7 +31,7 @@ class Policy:
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
     {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
     "vqa", where `instruction` is the whole question; optional `dataset`, needed where the
-    checkpoint knows several.
+    checkpoint knows several. `state` is accepted and not used: no shipped model reads it.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Policy:
     ):
         self.model, self.params, self.preprocess = model, params, preprocess
         self.metadata = metadata
-        vocab, length = model.config.text.vocab, preprocess.target_length
+        vocab, length = model.config.text.rows, preprocess.target_length
         self._tables = {
             name: constraint.action_table(preprocess.vocabulary, codec.spec)
             for name, codec in preprocess.codecs.items()
@@ -137,6 +139,13 @@ class Policy:
                 raise PreprocessError(
                     f"{field}: missing from the observation; it has {sorted(observation)}"
                 )
+        for field in observation:
+            if field not in FIELDS:
+                near = difflib.get_close_matches(field, FIELDS, 1)
+                raise PreprocessError(
+                    f"{field}: unknown; an observation has {', '.join(FIELDS)}"
+                    + (f". Did you mean {near[0]!r}?" if near else "")
+                )
         text = observation["instruction"]
         if not isinstance(text, str):
             raise PreprocessError(f"instruction: {type(text).__name__}, expected str")
@@ -146,7 +155,12 @@ class Policy:
         return image, self.preprocess.action_prefix(text), np.bool_(True)
 
     def _reply(
-        self, dataset: str | None, is_action: bool, tokens: np.ndarray, log_prob: float, timing: dict
+        self,
+        dataset: str | None,
+        is_action: bool,
+        tokens: np.ndarray,
+        log_prob: float,
+        timing: dict,
     ) -> Reply:
         text = self.preprocess.tokenizer.decode(tokens)
         reply = {"text": text, "log_prob": log_prob, "timing": timing}

@@ -23,7 +23,10 @@ ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu}
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Sizes of the text model; `tied_head` reuses the embedding as the output matrix (T5 1.0)."""
+    """Sizes of the text model; `tied_head` reuses the embedding as the output matrix (T5 1.0).
+
+    `vocab` is the tokenizer's; the tables have `rows`, rounded up so that they divide over a mesh.
+    """
 
     width: int
     mlp: int
@@ -34,6 +37,11 @@ class TextConfig:
     vocab: int
     activation: str = "gelu"
     tied_head: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding and the head: `vocab` rounded up to a multiple of 128."""
+        return -(-self.vocab // 128) * 128
 
 
 class Memory(NamedTuple):
@@ -149,7 +157,7 @@ class EncoderDecoder(nnx.Module):
     def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
         self.config = config
         # T5 draws embeddings at unit scale; a tied head is then scaled by 1/sqrt(width).
-        self.embedding = layers.param(rngs, (config.vocab, config.width), ("vocab", "embed"), 1.0)
+        self.embedding = layers.param(rngs, (config.rows, config.width), ("vocab", "embed"), 1.0)
         self.encoder_bias = RelativePosition(config.heads, True, rngs=rngs)
         self.encoder = layers.stack(
             lambda rngs: EncoderLayer(config, rngs=rngs), config.encoder_layers, rngs
@@ -210,17 +218,23 @@ class EncoderDecoder(nnx.Module):
         return self.decoder_norm(x)[:, 0], cache._replace(own_key=own_key, own_value=own_value)
 
     def logits(self, hidden: Array, tokens: Array | None = None) -> Array:
-        """float32 logits [..., V] of hidden states [..., D], or of the ids int [K] alone."""
+        """float32 logits [..., K] of hidden states [..., D] for the ids int [K].
+
+        Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
+        """
         head = self.embedding[...] if self.head is None else self.head[...]
         head = head if tokens is None else head[tokens]
         if self.head is None:
             hidden = hidden * self.config.width**-0.5
-        return jnp.einsum(
+        logits = jnp.einsum(
             "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
         )
+        if tokens is not None or self.config.rows == self.config.vocab:
+            return logits
+        return jnp.where(jnp.arange(self.config.rows) < self.config.vocab, logits, -1e9)
 
 
 def param_head(config: TextConfig, rngs: nnx.Rngs) -> nnx.Param:
     """The output matrix [V, D], one row a token so that a few rows can be gathered."""
-    shape = (config.vocab, config.width)
+    shape = (config.rows, config.width)
     return layers.param(rngs, shape, ("vocab", "embed"), config.width**-0.5)

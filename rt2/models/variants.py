@@ -48,7 +48,7 @@ def vision(variant: str, image_size: int) -> ViTConfig:
 
 
 def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> PaliConfig:
-    """The configuration of a named size; `vocab` is rounded up to divide over a mesh."""
+    """The configuration of a named size for a tokenizer of `vocab` pieces."""
     tower = vision(variant, image_size)
-    text = TextConfig(vocab=-(-vocab // 128) * 128, **_TEXT[variant])
+    text = TextConfig(vocab=vocab, **_TEXT[variant])
     return PaliConfig(vision=tower, text=text, dtype=dtype, remat=remat)

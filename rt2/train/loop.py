@@ -8,6 +8,7 @@ import logging
 import pathlib
 import resource
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import ml_collections
 import numpy as np
 
 from rt2 import checkpoint
+from rt2.data.mixture import Mixture
 from rt2.inference.policy import Policy, describe
 from rt2.models import variants
 from rt2.models.build import Model
@@ -74,7 +76,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         clock = Clock(config.batch_size)
         for step in range(int(state.step) + 1, config.num_steps + 1):
             with clock.waiting():
-                batch = next(batches)
+                batch, order = next(batches)
             if step == 1:
                 _describe_batch(batch)
             state, measured = step_fn(state, batch)
@@ -141,16 +143,24 @@ def restore_or_start(
     return state, shardings
 
 
-def batches_from(mixture, step: int, mesh: jax.sharding.Mesh, threads: int) -> Iterator[dict]:
-    """Global device batches from `step` on; this process reads its own rows alone."""
+def batches_from(
+    mixture: Mixture, step: int, mesh: jax.sharding.Mesh, threads: int
+) -> Iterator[tuple[dict[str, jax.Array], int]]:
+    """Global device batches from `step` on, each with a checksum of which examples it holds.
+
+    This process reads its own rows alone, and the checksum is that of its rows.
+    """
     rows = sharding.batch_sharding(mesh)
     process, count = jax.process_index(), jax.process_count()
     for batch in mixture.iterate(step, process, count, threads, PREFETCH):
-        batch.pop("example_index")
-        yield {
-            name: jax.make_array_from_process_local_data(rows, array)
-            for name, array in batch.items()
-        }
+        order = zlib.crc32(np.stack([batch.pop("example_index"), batch["source"]]).tobytes())
+        yield (
+            {
+                name: jax.make_array_from_process_local_data(rows, array)
+                for name, array in batch.items()
+            },
+            order,
+        )
 
 
 def policy_of(state: TrainState, model: Model, preprocess: Preprocess, assets: dict) -> Policy:

@@ -45,29 +45,35 @@ class ShardingError(UserError):
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with axes data, fsdp, tensor; one size may be -1 and takes what is left."""
+    """A mesh with axes data, fsdp, tensor over `devices`, by default all of them."""
     devices = jax.devices() if devices is None else devices
+    shape = mesh_sizes(sizes, len(devices))
+    return Mesh(np.asarray(devices).reshape(tuple(shape.values())), tuple(shape))
+
+
+def mesh_sizes(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
+    """Sizes of the axes data, fsdp, tensor; one may be -1 and takes what is left."""
     if unknown := set(sizes) - set(MESH_AXES):
         raise ShardingError(f"mesh axes {sorted(unknown)} are unknown; known: {MESH_AXES}")
     shape = [sizes[axis] for axis in MESH_AXES]
     known = math.prod(size for size in shape if size != -1)
-    if shape.count(-1) == 1 and len(devices) % known == 0:
-        shape[shape.index(-1)] = len(devices) // known
-    if math.prod(shape) != len(devices) or min(shape) < 1:
+    if shape.count(-1) == 1 and known > 0 and devices % known == 0:
+        shape[shape.index(-1)] = devices // known
+    if math.prod(shape) != devices or min(shape) < 1:
         raise ShardingError(
-            f"mesh {dict(sizes)} does not fit {len(devices)} devices: the product of "
+            f"mesh {dict(sizes)} does not fit {devices} devices: the product of "
             "--config.mesh.data, .fsdp and .tensor must equal their number (one may be -1)"
         )
-    return Mesh(np.asarray(devices).reshape(shape), MESH_AXES)
+    return dict(zip(MESH_AXES, shape, strict=True))
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:
     """Raises ShardingError unless the global batch divides over the mesh."""
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % parts:
+    if batch_size < 1 or batch_size % parts:
         raise ShardingError(
             f"batch_size {batch_size} is not divisible by data*fsdp = {parts}: use "
-            f"--config.batch_size={batch_size // parts * parts or parts} or another mesh"
+            f"--config.batch_size={max(batch_size // parts, 1) * parts} or another mesh"
         )
 
 

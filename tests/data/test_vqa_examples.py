@@ -50,6 +50,7 @@ def test_one_item_for_each_question(tars, wire):
     np.testing.assert_array_equal(found.image, image.decode(wire.jpeg(2)))
     assert (found.kind, found.language, found.answers) == ("list", "fr", ("a fox",))
     assert found.question == "Answer in en : list"
+    assert examples.text(3) == (found.question, found.answers)
     assert found.example_id == "web-train-00000/02/1"
     assert examples[4].answers == ("one", "two")
     assert len({examples[i].example_id for i in range(5)}) == 5
@@ -157,6 +158,7 @@ def test_a_tfds_vqa_set_equals_tfds(vqa, wire):
         assert examples._rows.steps.encoded("image", i) == row["image"]
         assert examples[i].question == row["question_text"].decode()
         assert examples[i].answers == tuple(a.decode() for a in row["answers"])
+        assert examples.text(i) == (examples[i].question, examples[i].answers)
         public = row["question_type"] == b"what color is the"
         assert examples[i].kind == ("vqa" if public else "where")
         assert examples[i].language == ("en" if public else "fr")

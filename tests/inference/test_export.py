@@ -163,6 +163,13 @@ def test_one_flipped_bit_in_any_file_is_refused(copy):
     bundle_runtime.Policy.load(copy)
 
 
+def test_a_manifest_written_another_way_is_refused(copy):
+    manifest = copy / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    with pytest.raises(BundleError, match="manifest.json: damaged"):
+        bundle_runtime.Policy.load(copy)
+
+
 def test_a_missing_or_truncated_file_is_refused(copy):
     weights = copy / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

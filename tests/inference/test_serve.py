@@ -310,3 +310,20 @@ def test_the_command_refuses_an_open_host_before_it_loads_anything(tmp_path, mon
         serve.main([f"--checkpoint={tmp_path}", "--host=0.0.0.0"])
     with pytest.raises(SystemExit, match="no checkpoint here"):
         serve.main([f"--checkpoint={tmp_path}"])
+
+
+def test_serving_and_exporting_load_no_training_code_and_no_data_set_reader():
+    unwanted = (
+        "tensorflow",
+        "tensorflow_datasets",
+        "grain",
+        "rt2.train",
+        "rt2.sim",
+        "rt2.evaluate",
+    )
+    code = (
+        "import sys, rt2.inference.serve, rt2.inference.export\n"
+        f"print([m for m in {unwanted} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

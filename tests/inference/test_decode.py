@@ -1,0 +1,86 @@
+"""Only valid actions, and text as if no constraint existed: random weights, mixed batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rt2.inference import constraint, decode
+from rt2.tokenizer import EOS
+
+
+@pytest.fixture(scope="module")
+def rows(policy):
+    """1,000 observations as arrays; every second one is a robot row."""
+    rng = np.random.default_rng(1)
+    n = 1000
+    vocab, length = policy.model.config.text.vocab, policy.preprocess.prefix_length
+    return {
+        "image": rng.integers(0, 256, (n, 1, 64, 64, 3)).astype(np.uint8),
+        "prefix": rng.integers(3, vocab, (n, length)).astype(np.int32),
+        "is_action": np.arange(n) % 2 == 0,
+    }
+
+
+def mixed(policy, rows, allowed):
+    run = jax.jit(
+        lambda params, image, prefix, is_action, allowed: decode.mixed(
+            policy.model.module(params), image, prefix, is_action, allowed
+        )
+    )
+    tokens = []
+    for start in range(0, len(rows["image"]), 250):
+        part = {name: array[start : start + 250] for name, array in rows.items()}
+        tokens.append(run(policy.params, **part, allowed=allowed).tokens)
+    return np.concatenate(tokens)
+
+
+def test_robot_rows_are_valid_and_text_rows_untouched(policy, preprocess, rows):
+    vocab, length = policy.model.config.text.rows, preprocess.target_length
+    spec = preprocess.codecs["arm"].spec
+    table = constraint.action_table(preprocess.vocabulary, spec)
+    mask = constraint.position_mask(table, vocab, length)
+    constrained = mixed(policy, rows, mask)
+    free = mixed(policy, rows, np.ones_like(mask))
+    is_action = rows["is_action"]
+    for row in constrained[is_action]:
+        bins = preprocess.vocabulary.bins(row[: len(spec.slots)])
+        assert (bins >= 0).all() and (bins < spec.bins).all()
+        assert row[len(spec.slots)] == EOS
+        assert not row[len(spec.slots) + 1 :].any()
+    np.testing.assert_array_equal(constrained[~is_action], free[~is_action])
+    # the constraint does something: without it hardly any robot row is an action
+    valid = [set(row[:8]) <= set(preprocess.vocabulary.ids) for row in free[is_action]]
+    assert np.mean(valid) < 0.5
+
+
+def test_restricted_head_is_full_head_and_mask(policy, preprocess, rows):
+    table = constraint.action_table(preprocess.vocabulary, preprocess.codecs["arm"].spec)
+    mask = constraint.position_mask(table, policy.model.config.text.rows, len(table))
+    image, prefix = rows["image"][:250], rows["prefix"][:250]
+    module = functools.partial(policy.model.module)
+    restricted = jax.jit(lambda p: decode.actions(module(p), image, prefix, jnp.asarray(table)))
+    full = jax.jit(
+        lambda p: decode.mixed(module(p), image, prefix, jnp.ones(250, bool), jnp.asarray(mask))
+    )
+    one, other = restricted(policy.params), full(policy.params)
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    np.testing.assert_allclose(one.log_prob, other.log_prob, atol=1e-4)
+    assert len(np.unique(one.tokens, axis=0)) > 50
+
+
+def test_log_prob_is_that_of_the_restricted_distribution(policy, preprocess, rows):
+    table = constraint.action_table(preprocess.vocabulary, preprocess.codecs["arm"].spec)
+    image, prefix = rows["image"][:4], rows["prefix"][:4]
+    module = policy.model.module(policy.params)
+    decoded = decode.actions(module, image, prefix, jnp.asarray(table))
+    logits = np.asarray(module(image, prefix, decoded.tokens), np.float64)
+    for row in range(4):
+        total = 0.0
+        for position, allowed in enumerate(table):
+            some = logits[row, position, allowed[allowed >= 0]]
+            chosen = logits[row, position, decoded.tokens[row, position]]
+            total += chosen - np.log(np.exp(some).sum())
+        np.testing.assert_allclose(decoded.log_prob[row], total, atol=1e-4)

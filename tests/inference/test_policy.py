@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from rt2.preprocess import PreprocessError
+
+IMAGE = np.random.default_rng(3).integers(0, 256, (80, 96, 3)).astype(np.uint8)
+OBSERVATION = {"image": IMAGE, "instruction": "move to the red cup", "dataset": "arm"}
+
+
+def test_reply_of_a_robot_row(policy):
+    reply = policy.infer(OBSERVATION)
+    codec = policy.preprocess.codecs["arm"]
+    assert reply["actions"].shape == (1, 7) and reply["actions"].dtype == np.float32
+    assert (reply["actions"] >= codec.low).all() and (reply["actions"] <= codec.high).all()
+    assert reply["tokens"].shape == (8,) and reply["tokens"].dtype == np.int32
+    assert isinstance(reply["terminate"], bool) and isinstance(reply["log_prob"], float)
+    bins = policy.preprocess.vocabulary.bins(reply["tokens"])
+    assert reply["text"] == " ".join(map(str, bins))
+
+
+def test_batch_equals_single_rows_in_any_order(policy, observations):
+    some = list(observations)[:9]
+    some[4] = {**some[4], "mode": "vqa"}
+    together = policy.infer_batch(some)
+    for one, reply in zip(some, together, strict=True):
+        alone = policy.infer(one)
+        assert alone["text"] == reply["text"]
+        assert ("actions" in reply) == (one.get("mode") != "vqa")
+
+
+def test_load_reads_what_was_saved(policy, tmp_path):
+    from rt2.inference.policy import Policy
+    from rt2.train.checkpoint import CheckpointWriter
+    from rt2.train.loop import as_json
+    from rt2.train.step import TrainState
+
+    writer = CheckpointWriter(tmp_path, keep=1)
+    state = TrainState(np.int32(3), policy.params, {"count": np.zeros(2, np.float32)})
+    assets = as_json(
+        format=1,
+        step=3,
+        config={"dataset_specs": {}},
+        model=policy.model.to_json(),
+        preprocess=policy.preprocess.to_json(),
+        data={},
+        eval={},
+    )
+    writer.save(state, assets)
+    writer.close()
+    again = Policy.load(tmp_path)
+    assert again.infer(OBSERVATION)["text"] == policy.infer(OBSERVATION)["text"]
+    assert again.metadata["datasets"] == policy.metadata["datasets"]
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        ({"image": IMAGE.astype(np.float32)}, "image"),
+        ({"image": IMAGE[..., 0]}, "image"),
+        ({"image": [IMAGE, IMAGE]}, "image"),
+        ({"image": {"left": IMAGE, "right": IMAGE}}, "cameras"),
+        ({"instruction": ""}, "instruction"),
+        ({"instruction": 3}, "instruction"),
+        ({"mode": "talk"}, "mode"),
+        ({"dataset": "armm"}, "Did you mean 'arm'"),
+    ],
+)
+def test_what_does_not_fit_is_named(policy, change, field):
+    with pytest.raises(PreprocessError, match=field):
+        policy.infer({**OBSERVATION, **change})
+
+
+def test_missing_fields_are_named(policy):
+    with pytest.raises(PreprocessError, match="image: missing"):
+        policy.infer({"instruction": "go", "dataset": "arm"})
+
+
+def test_two_data_sets_need_a_name(policy):
+    with pytest.raises(PreprocessError, match="known: .*arm.*table"):
+        policy.infer({"image": IMAGE, "instruction": "go"})
