@@ -1,5 +1,6 @@
 """Trainable steps of a robot data set, as a dataset spec describes it."""
 
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rt2.data.specs import DatasetSpec
 class RobotExamples:
     """`examples[i]` is the i-th trainable step of a split, a RobotExample. Immutable, picklable.
 
+    `split` may name a part of its episodes, "train[:20]" or "train[90%:]".
     `history` images end with the step's own; before the first step the first image stands again.
     `dropped` counts the steps that the spec leaves out, by reason. Raises DataError where the spec
     does not fit the features, an action is not finite or an episode has no step left.
@@ -23,8 +25,10 @@ class RobotExamples:
     def __init__(self, directory: Path | str, split: str, spec: DatasetSpec, history: int = 1):
         if history < 1:
             raise DataError(f"history={history}: the number of images must be at least 1")
-        self.steps = RldsSteps(directory, split)
+        name, part = parse_split(split)
+        self.steps = RldsSteps(directory, name)
         self.spec, self.history = spec, history
+        self._part = part
         self.dropped: dict[str, int] = {}
         if not self.steps.index.features.episodic:
             raise DataError(f"{directory}: has no RLDS steps; read it with rt2.data.vqa")
@@ -57,8 +61,9 @@ class RobotExamples:
 
     @property
     def content_hash(self) -> str:
-        """The hash of the index that the examples are read through."""
-        return self.steps.index.content_hash
+        """The hash of the index that the examples are read through, and the part of the split."""
+        index = self.steps.index.content_hash
+        return index if self._part == ("", "") else f"{index}[{':'.join(self._part)}]"
 
     @property
     def episodes(self) -> int:
@@ -138,11 +143,21 @@ class RobotExamples:
         elif spec.drop_last == "flagged":
             flags = split.column(f"{self.steps.leaf('is_last').key}.value")
             self._drop(keep, "last step", np.flatnonzero(flags))
+        chosen = self._chosen_episodes()
         gone = np.add.reduceat(keep, first[:-1]) == 0 if split.episodes else np.zeros(0, bool)
         if gone.any():
             raise self._episode_error(int(np.flatnonzero(gone)[0]), "no step is left to train on")
+        keep &= chosen[split.column("step.episode")]
         self._drop_without_instruction(keep)
         return np.flatnonzero(keep)
+
+    def _chosen_episodes(self) -> np.ndarray:
+        """Which episodes the part of the split holds, bool [episodes]."""
+        count = self.steps.split.episodes
+        begin, end = (_boundary(text, count) for text in self._part)
+        chosen = np.zeros(count, bool)
+        chosen[begin:end] = True
+        return chosen
 
     def _drop_without_instruction(self, keep: np.ndarray) -> None:
         ids = self._instruction_ids()
@@ -191,3 +206,23 @@ class RobotExamples:
     def _image(self, row: int) -> np.ndarray:
         data = self.steps.encoded(self.spec.camera, row)
         return image.decode(data, f"{self.steps.example_id(row)}: {self.spec.camera}")
+
+
+_SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<begin>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")
+
+
+def parse_split(split: str) -> tuple[str, tuple[str, str]]:
+    """("train", ("", "80%")) of "train[:80%]". Raises DataError for another form."""
+    found = _SPLIT.fullmatch(split)
+    if found is None:
+        raise DataError(
+            f"split {split!r}: expected a name such as train, train[:20] or train[:80%]"
+        )
+    return found["name"], (found["begin"] or "", found["end"] or "")
+
+
+def _boundary(text: str, count: int) -> int | None:
+    """An episode number of a slice; per cent are rounded to the nearest, as TFDS does."""
+    if text.endswith("%"):
+        return round(int(text[:-1]) * count / 100)
+    return int(text) if text else None

@@ -37,6 +37,7 @@ class TextConfig:
     vocab: int
     activation: str = "gelu"
     tied_head: bool = False
+    mimetic: bool = False  # start of the attention, see layers.Attention
 
     @property
     def rows(self) -> int:
@@ -95,6 +96,7 @@ def _attention(config: TextConfig, rngs: nnx.Rngs) -> layers.Attention:
         bias=False,
         scale=1.0,
         query_gain=config.head_dim**-0.5,
+        mimetic=config.mimetic,
         rngs=rngs,
     )
 
@@ -156,8 +158,12 @@ class EncoderDecoder(nnx.Module):
 
     def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
         self.config = config
-        # T5 draws embeddings at unit scale; a tied head is then scaled by 1/sqrt(width).
-        self.embedding = layers.param(rngs, (config.rows, config.width), ("vocab", "embed"), 1.0)
+        # T5 draws embeddings at unit scale. A tied table is drawn at the head's scale instead and
+        # scaled up where it is read (Vaswani et al. 2017, section 3.4), so that one learning rate
+        # suits it and every other matrix.
+        self.scale = config.width**0.5 if config.tied_head else 1.0
+        shape = (config.rows, config.width)
+        self.embedding = layers.param(rngs, shape, ("vocab", "embed"), 1 / self.scale)
         self.encoder_bias = RelativePosition(config.heads, True, rngs=rngs)
         self.encoder = layers.stack(
             lambda rngs: EncoderLayer(config, rngs=rngs), config.encoder_layers, rngs
@@ -174,7 +180,7 @@ class EncoderDecoder(nnx.Module):
 
     def embed(self, tokens: Array, dtype: jnp.dtype) -> Array:
         """int [B, L] -> [B, L, D]."""
-        return self.embedding[...][tokens].astype(dtype)
+        return (self.embedding[...][tokens] * self.scale).astype(dtype)
 
     def encode(self, x: Array, mask: Array, remat: bool) -> Memory:
         """`x` [B, S, D] with real positions `mask` bool [B, S]."""
@@ -224,8 +230,6 @@ class EncoderDecoder(nnx.Module):
         """
         head = self.embedding[...] if self.head is None else self.head[...]
         head = head if tokens is None else head[tokens]
-        if self.head is None:
-            hidden = hidden * self.config.width**-0.5
         logits = jnp.einsum(
             "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
         )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 Array = jax.Array
+MATCH = 6.0  # attention logit of two equal inputs at a mimetic start
 
 
 def param(
@@ -83,7 +84,12 @@ class RMSNorm(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head attention; `scale` multiplies the logits (T5 folds it into the query's init)."""
+    """Multi-head attention; `scale` multiplies the logits (T5 folds it into the query's init).
+
+    `mimetic` starts from attention that looks for what is alike and passes it on unchanged: query
+    and key share a projection, value and output undo each other (Trockman and Kolter 2023). Where
+    pictures and words already share a space, a small model then binds them far sooner.
+    """
 
     def __init__(
         self,
@@ -94,6 +100,7 @@ class Attention(nnx.Module):
         bias: bool,
         scale: float,
         query_gain: float = 1.0,
+        mimetic: bool = False,
         rngs: nnx.Rngs,
     ):
         embed, split = {"embed": width}, {"heads": heads, "head_dim": head_dim}
@@ -102,6 +109,18 @@ class Attention(nnx.Module):
         self.value = Linear(embed, split, bias=bias, rngs=rngs)
         self.out = Linear(split, embed, bias=bias, rngs=rngs)
         self.scale = scale
+        if mimetic:
+            alike, passed = (
+                jax.nn.initializers.orthogonal()(rngs.params(), (width, heads * head_dim))
+                for _ in range(2)
+            )
+            # two equal inputs of unit variance then have the logit MATCH before any learning
+            gain = math.sqrt(MATCH / (head_dim * scale))
+            shape = (width, heads, head_dim)
+            self.query.kernel[...] = gain * alike.reshape(shape)
+            self.key.kernel[...] = gain * alike.reshape(shape)
+            self.value.kernel[...] = passed.reshape(shape)
+            self.out.kernel[...] = passed.T.reshape(heads, head_dim, width)
 
     def keys_values(self, x_BxSxD: Array) -> tuple[Array, Array]:
         """Keys and values [B, S, N, H]: what a cache holds."""

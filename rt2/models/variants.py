@@ -25,12 +25,34 @@ _VISION = {
 }
 _TEXT = {
     "debug": dict(
-        width=32, mlp=64, heads=2, head_dim=16, encoder_layers=2, decoder_layers=2, tied_head=True
+        width=32,
+        mlp=64,
+        heads=2,
+        head_dim=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        tied_head=True,
+        mimetic=True,
     ),
     "tiny": dict(
-        width=192, mlp=384, heads=4, head_dim=48, encoder_layers=2, decoder_layers=1, tied_head=True
+        width=192,
+        mlp=384,
+        heads=4,
+        head_dim=48,
+        encoder_layers=2,
+        decoder_layers=1,
+        tied_head=True,
+        mimetic=True,
     ),
-    "small": dict(width=384, mlp=1024, heads=6, head_dim=64, encoder_layers=4, decoder_layers=4),
+    "small": dict(
+        width=384,
+        mlp=1024,
+        heads=6,
+        head_dim=64,
+        encoder_layers=4,
+        decoder_layers=4,
+        mimetic=True,
+    ),
 }
 VARIANTS = tuple(_VISION)
 

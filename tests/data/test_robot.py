@@ -134,3 +134,18 @@ def test_bridge(bridge):
     assert [examples[i].terminate for i in range(9)] == [False] * 8 + [True]
     low, high = examples.bounds()
     assert (low[6], high[6]) == (0.0, 1.0) and examples.warnings() == []
+
+
+@pytest.mark.parametrize(
+    "split, episodes", [("train[:2]", [0, 1]), ("train[4:]", [4, 5]), ("train[:34%]", [0, 1])]
+)
+def test_a_part_of_a_split_holds_whole_episodes(tiny, spec, split, episodes):
+    directory = tiny.write()
+    examples = RobotExamples(directory, split, spec)
+    assert sorted({examples[i].episode for i in range(len(examples))}) == episodes
+    assert examples.content_hash != RobotExamples(directory, "train", spec).content_hash
+
+
+def test_a_split_of_another_form_is_refused(tiny, spec):
+    with pytest.raises(DataError, match="train\\[:20\\]"):
+        RobotExamples(tiny.write(), "train[20]", spec)
