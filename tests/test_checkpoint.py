@@ -25,7 +25,8 @@ ASSETS = {
 def make_state(step):
     rng = np.random.default_rng(step)
     params = {"a/kernel": jnp.asarray(rng.normal(size=(64, 32)), jnp.float32)}
-    moments = {"mu": {"a/kernel": jnp.ones((64, 32))}, "count": jnp.array(step)}
+    mean = jnp.asarray(rng.normal(size=(64, 32)), jnp.float32)
+    moments = {"mu": {"a/kernel": mean}, "count": jnp.array(step)}
     return TrainState(jnp.array(step, jnp.int32), params, moments)
 
 

@@ -30,7 +30,7 @@ from rt2.inference.policy import Policy  # noqa: E402
 from rt2.train import inputs, loop, start  # noqa: E402
 
 SCENES = 100_000
-STAGE_0 = {"steps": 1600, "batch_size": 256, "learning_rate": 2e-3}
+STAGE_0 = {"steps": 1200, "batch_size": 256, "learning_rate": 2e-3}
 SEED = 0
 OUT = HERE / "tiny.safetensors"
 

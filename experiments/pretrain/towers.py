@@ -26,7 +26,7 @@ from rt2.tokenizer import PAD
 TRAINED = ("vision/", "projection/", "text/embedding")
 OBJECTS = 4  # of one scene at most
 WORDS = 24  # tokens of one name at most
-SHARPNESS = 10.0  # first factor on the cosine; learnt from there
+SHARPNESS = 15.0  # first factor on the cosine; learnt from there
 
 _QUESTION = re.compile(r"Answer in (\w+) : list every object")
 _OBJECT = re.compile(r"(\d+) (\d+) ([^\d]+?)(?= \d|$)")

@@ -112,4 +112,4 @@ class ViT(nnx.Module):
 
 def normalise(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """uint8 0..255 -> `dtype` -1..1."""
-    return image.astype(dtype) / 127.5 - 1
+    return jnp.asarray(image).astype(dtype) / 127.5 - 1
