@@ -10,14 +10,14 @@ from configs import tabletop
 
 def get_config():
     config = tabletop.get_config()
-    config.num_steps = 3600
+    config.num_steps = 2400
     config.sources.tabletop.share = 0.0
     config.sources.web.share = 1.0
     del config.eval_sources.tabletop
     config.optimizer.learning_rate = 1.5e-3
     config.optimizer.warmup_steps = 200
-    config.log_interval = 50
-    config.eval_interval = 600
+    config.log_interval = 20
+    config.eval_interval = 300
     config.eval_rows = 256
-    config.save_interval = 300
+    config.save_interval = 200
     return config

@@ -123,9 +123,7 @@ class Attention(nnx.Module):
         self.out = Linear(split, embed, bias=bias, rngs=rngs)
         self.scale = scale
         if mimetic:
-            alike, passed = (
-                _orthogonal(rngs.params(), width, heads * head_dim) for _ in range(2)
-            )
+            alike, passed = (_orthogonal(rngs.params(), width, heads * head_dim) for _ in range(2))
             # two equal inputs of unit variance then have the logit MATCH before any learning
             gain = math.sqrt(MATCH / (head_dim * scale))
             shape = (width, heads, head_dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import logging
@@ -9,7 +10,7 @@ import pathlib
 import resource
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -34,11 +35,58 @@ LENGTH_CHECKS = 200_000  # web rows of a source whose length is checked before t
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a config and its data come to, before any array exists."""
+
+    config: ml_collections.ConfigDict
+    mesh: jax.sharding.Mesh
+    mixture: Mixture
+    held_out: Mapping[str, inputs.Source]
+    settings: StepSettings
+    preprocess: Preprocess
+    assets: dict[str, Any]
+
+
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
     """Trains as `config` says; continues from the newest checkpoint of `workdir`, if it has one.
 
     Returns the final state. Everything that can be refused is refused before the first step.
     """
+    run = prepare(config, workdir)
+    with jax.set_mesh(run.mesh):
+        writer = CheckpointWriter(workdir, config.keep_checkpoints)
+        state, shardings = restore_or_start(run, writer)
+        step_fn = jax.jit(
+            functools.partial(train_step, run.settings),
+            donate_argnums=0,
+            out_shardings=(shardings, sharding.replicated(run.mesh)),
+        )
+        first = int(state.step)
+        batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)
+        metrics = MetricWriter(workdir, first, config.num_steps)
+        clock = Clock(config.batch_size)
+        for step in range(first + 1, config.num_steps + 1):
+            with clock.waiting():
+                batch, order = next(batches)
+            state, measured = step_fn(state, batch)
+            last = step == config.num_steps
+            if last or step % config.log_interval == 0:
+                figures = step_figures(jax.device_get(measured), run.mixture.names)
+                metrics.write(step, figures | clock.figures(step) | {"batch_crc32": order})
+            if last or (config.eval_interval and step % config.eval_interval == 0):
+                metrics.write(step, evaluate(run, state))
+                clock.restart(step)
+            if last or step % config.save_interval == 0:
+                writer.save(state, run.assets | {"step": step})
+            metrics.advance(step)
+        writer.close()
+        metrics.close()
+    return state
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
+    """Opens the data and settles everything that the config leaves to them."""
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(config.batch_size, mesh)
     sources = inputs.open_sources(config, "sources")
@@ -63,42 +111,18 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         data={"seed": config.seed, "sources": inputs.data_identity(sources)},
         eval={name: config.eval_sources[name].to_dict() for name in held_out},
     )
-    with jax.set_mesh(mesh):
-        writer = CheckpointWriter(workdir, config.keep_checkpoints)
-        state, shardings = restore_or_start(config, settings, mesh, writer, assets)
-        step_fn = jax.jit(
-            functools.partial(train_step, settings),
-            donate_argnums=0,
-            out_shardings=(shardings, sharding.replicated(mesh)),
-        )
-        batches = batches_from(mixture, int(state.step), mesh, config.reader_threads)
-        metrics = MetricWriter(workdir, int(state.step), config.num_steps)
-        clock = Clock(config.batch_size)
-        for step in range(int(state.step) + 1, config.num_steps + 1):
-            with clock.waiting():
-                batch, order = next(batches)
-            if step == 1:
-                _describe_batch(batch)
-            state, measured = step_fn(state, batch)
-            metrics.advance(step, None)
-            last = step == config.num_steps
-            if step % config.log_interval == 0 or last:
-                figures = step_figures(jax.device_get(measured), mixture.names) | clock.figures(
-                    step
-                )
-                metrics.write(step, figures)
-                metrics.advance(step, figures["loss"])
-            if last or (config.eval_interval and step % config.eval_interval == 0):
-                policy = policy_of(state, model, preprocess, assets)
-                figures = evaluation.evaluate(policy, held_out, config.eval_rows)
-                metrics.write(step, figures)
-                log.info("step %d: %s", step, {k: round(float(v), 4) for k, v in figures.items()})
-                clock.restart(step)
-            if step % config.save_interval == 0 or last:
-                writer.save(state, assets | {"step": step})
-        writer.close()
-        metrics.close()
-    return state
+    for name, array in mixture.rows[0].items():
+        log.info("a row's %s: %s@%s", name, array.shape, array.dtype)
+    return Run(config, mesh, mixture, held_out, settings, preprocess, assets)
+
+
+def evaluate(run: Run, state: TrainState) -> dict[str, float]:
+    """Figures of the policy that a checkpoint of `state` would give, on the held-out sources."""
+    metadata = describe(run.preprocess, run.assets | {"step": int(state.step)})
+    policy = Policy(run.settings.model, state.params, run.preprocess, metadata)
+    figures = evaluation.evaluate(policy, run.held_out, run.config.eval_rows)
+    log.info("step %d: %s", state.step, {k: round(float(v), 4) for k, v in figures.items()})
+    return figures
 
 
 def as_json(**items: Any) -> dict[str, Any]:
@@ -119,26 +143,21 @@ def make_model(config: ml_collections.ConfigDict, preprocess: Preprocess) -> Mod
     )
 
 
-def restore_or_start(
-    config: ml_collections.ConfigDict,
-    settings: StepSettings,
-    mesh: jax.sharding.Mesh,
-    writer: CheckpointWriter,
-    assets: dict[str, Any],
-) -> tuple[TrainState, TrainState]:
+def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, TrainState]:
     """The state to go on from, and its shardings. No array exists before its sharding is known."""
+    config, settings = run.config, run.settings
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(functools.partial(init_state, settings), key)
-    parameters = sharding.parameter_shardings(settings.model, config.sharding, mesh)
-    shardings = sharding.state_shardings(shapes, parameters, settings.model, mesh)
-    state = writer.restore(abstract(shapes, shardings), assets)
+    parameters = sharding.parameter_shardings(settings.model, config.sharding, run.mesh)
+    shardings = sharding.state_shardings(shapes, parameters, settings.model, run.mesh)
+    state = writer.restore(abstract(shapes, shardings), run.assets)
     if state is not None:
         log.info("resumed at step %d", state.step)
         return state, shardings
     log.info("%s model: %.2f M parameters", config.model.variant, settings.model.size / 1e6)
     state = jax.jit(functools.partial(init_state, settings), out_shardings=shardings)(key)
     if config.init_from:
-        loaded = start.load_params(config.init_from, settings.model, parameters, assets)
+        loaded = start.load_params(config.init_from, settings.model, parameters, run.preprocess)
         state = state._replace(params=loaded)
     return state, shardings
 
@@ -161,12 +180,6 @@ def batches_from(
             },
             order,
         )
-
-
-def policy_of(state: TrainState, model: Model, preprocess: Preprocess, assets: dict) -> Policy:
-    """The policy that a checkpoint of `state` would give."""
-    metadata = describe(preprocess, assets | {"step": int(state.step)})
-    return Policy(model, state.params, preprocess, metadata)
 
 
 class Clock:
@@ -205,8 +218,3 @@ class _Waiting:
 
     def __exit__(self, *_):
         self.clock.waited += time.perf_counter() - self.began
-
-
-def _describe_batch(batch: dict[str, np.ndarray]) -> None:
-    for name, array in batch.items():
-        log.info("batch %s: %s@%s", name, array.shape, array.dtype)

@@ -40,12 +40,12 @@ class MetricWriter:
         self._file.flush()
         for name, value in row.items():
             self._board.add_scalar(name, value, step)
+        if "loss" in row:
+            self._bar.set_postfix(loss=f"{row['loss']:.3f}")
 
-    def advance(self, step: int, loss: float | None) -> None:
+    def advance(self, step: int) -> None:
         """Moves the progress bar."""
         self._bar.update(step - self._bar.n)
-        if loss is not None:
-            self._bar.set_postfix(loss=f"{loss:.3f}")
 
     def close(self) -> None:
         """Closes the files."""

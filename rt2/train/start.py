@@ -83,14 +83,13 @@ def read_start(path: str) -> tuple[Model, Preprocess]:
 
 
 def load_params(
-    path: str, model: Model, shardings: Mapping[str, Any], assets: Mapping[str, Any]
+    path: str, model: Model, shardings: Mapping[str, Any], wanted: Preprocess
 ) -> Params:
     """Parameters of `path` for `model`, placed as `shardings` says.
 
     Raises CheckpointError where the model or the tokenizer is another one.
     """
     saved, preprocess = read_start(path)
-    wanted = Preprocess.from_json(assets["preprocess"])
     if preprocess.tokenizer.digest != wanted.tokenizer.digest:
         raise checkpoint.CheckpointError(
             f"{path}: trained with another tokenizer. Leave --config.tokenizer.path empty"
