@@ -40,13 +40,14 @@ def get_config() -> ConfigDict:
     config.augment.contrast = 0.0  # largest change, as a factor around 1
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adafactor"  # or adamw
+    config.optimizer.name = "adafactor"  # or adamw, muon
     config.optimizer.learning_rate = 1e-3  # relative to each parameter with adafactor
     config.optimizer.schedule = "constant"  # or cosine, inverse_sqrt
     config.optimizer.warmup_steps = 100
-    config.optimizer.b1 = 0.9  # adamw
-    config.optimizer.b2 = 0.98  # adamw
-    config.optimizer.weight_decay = 0.01  # adamw
+    config.optimizer.b1 = 0.9  # adamw, muon
+    config.optimizer.b2 = 0.98  # adamw, muon
+    config.optimizer.weight_decay = 0.01  # adamw, muon
+    config.optimizer.adamw_rate = 0.2  # muon: rate of what is no matrix, relative to learning_rate
     config.optimizer.clip_norm = 1.0  # global gradient norm; 0 does not clip
 
     config.mesh = ConfigDict()  # sizes multiply to the number of devices; one may be -1

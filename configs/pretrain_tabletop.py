@@ -14,8 +14,6 @@ def get_config():
     config.sources.tabletop.share = 0.0
     config.sources.web.share = 1.0
     del config.eval_sources.tabletop
-    config.optimizer.learning_rate = 1.5e-3
-    config.optimizer.warmup_steps = 200
     config.log_interval = 20
     config.eval_interval = 300
     config.eval_rows = 256

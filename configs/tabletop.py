@@ -1,8 +1,10 @@
 """Co-fine-tunes the tiny model on the tabletop's robot episodes and its web shards.
 
-make train                                     data, training, evaluation, report
-make train ARGS="--config.init_from="          from scratch
-make train ARGS="--config.sources.web.share=0" fine-tuning on the robot data alone
+    make train                                     data, training, evaluation, report
+    make train ARGS="--config.init_from="          from scratch
+    make train ARGS="--config.sources.web.share=0" fine-tuning on the robot data alone
+
+What to expect stands in experiments/tabletop/results.json.
 """
 
 from configs import common
@@ -10,16 +12,17 @@ from configs import common
 
 def get_config():
     config = common.get_config()
-    config.num_steps = 1500
+    config.num_steps = 800
     config.batch_size = 128
+    config.init_from = "experiments/pretrain/towers.safetensors"
     config.model.variant = "tiny"
     config.model.dtype = "float32"
-    config.target_length = 40
+    config.target_length = 48
     config.sources.tabletop = common.source(
-        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.5
+        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.75
     )
     config.sources.web = common.source(
-        "web", "data/web/web-train-*.tar", split="", spec="", share=0.5
+        "web", "data/web/web-train-*.tar", split="", spec="", share=0.25
     )
     config.eval_sources.tabletop = common.source(
         "robot", "data/tabletop/1.0.0", split="val", spec="tabletop", share=1.0
@@ -27,8 +30,12 @@ def get_config():
     config.eval_sources.vqa = common.source(
         "web", "data/web_vqa/1.0.0", split="validation", spec="", share=1.0
     )
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 1e-3
+    config.augment.brightness = 0.1
+    config.augment.contrast = 0.1
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 6e-3
     config.optimizer.schedule = "cosine"
-    config.eval_interval = 500
+    config.optimizer.warmup_steps = 30
+    config.eval_interval = 400
+    config.save_interval = 200
     return config

@@ -86,7 +86,8 @@ def make_plan(config, topology: str) -> Plan:
             image_size=config.model.image_size,
         )
     )
-    settings = StepSettings(model, make_optimizer(config.optimizer, config.num_steps), 1, 0, 0, 0)
+    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
+    settings = StepSettings(model, optimizer, 1, 0, 0, 0)
     shapes = jax.eval_shape(functools.partial(init_state, settings), jax.random.key(0))
     parameters = sharding.parameter_shardings(model, config.sharding, mesh)
     placed = sharding.state_shardings(shapes, parameters, model, mesh)

@@ -118,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory to write into")
-    parser.add_argument("--episodes", type=_positive, default=2000, help="training episodes")
+    parser.add_argument("--episodes", type=_positive, default=6000, help="training episodes")
     parser.add_argument("--val-episodes", type=_positive, default=100, help="held-out episodes")
-    parser.add_argument("--scenes", type=_positive, default=40000, help="web pictures for training")
+    parser.add_argument("--scenes", type=_positive, default=20000, help="web pictures for training")
     parser.add_argument(
         "--val-scenes", type=_positive, default=500, help="web pictures for validation"
     )

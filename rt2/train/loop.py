@@ -97,7 +97,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
     mixture = inputs.make_mixture(config, sources, preprocess)
     settings = StepSettings(
         model=model,
-        optimizer=make_optimizer(config.optimizer, config.num_steps),
+        optimizer=make_optimizer(config.optimizer, config.num_steps, model),
         sources=len(mixture.names),
         seed=config.seed,
         brightness=config.augment.brightness,
