@@ -1,5 +1,6 @@
 """A policy with random weights: the smallest model, a toy tokenizer, two kinds of action."""
 
+import dataclasses
 import json
 
 import jax
@@ -42,11 +43,15 @@ def preprocess():
 
 @pytest.fixture(scope="session")
 def policy(preprocess):
-    """Random weights, drawn wide so that different observations get different actions."""
+    """Random weights, drawn wide so that different observations get different actions.
+
+    Untied and not mimetic: a random tied model repeats its last token.
+    """
     config = variants.config(
         "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat=False, image_size=64
     )
-    model = Model(config)
+    text = dataclasses.replace(config.text, tied_head=False, mimetic=False)
+    model = Model(dataclasses.replace(config, text=text))
     params = jax.jit(model.init)(jax.random.key(0))
     params = {path: 2 * value if value.ndim > 1 else value for path, value in params.items()}
     assets = {"step": 7, "eval": {"private": "not for clients"}}
