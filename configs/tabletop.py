@@ -12,7 +12,7 @@ from configs import common
 
 def get_config():
     config = common.get_config()
-    config.num_steps = 1000
+    config.num_steps = 800
     config.batch_size = 128
     config.init_from = "experiments/pretrain/towers.safetensors"
     config.model.variant = "tiny"
@@ -36,6 +36,6 @@ def get_config():
     config.optimizer.learning_rate = 6e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 30
-    config.eval_interval = 500
+    config.eval_interval = 400
     config.save_interval = 200
     return config

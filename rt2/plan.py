@@ -88,9 +88,8 @@ def make_plan(config, topology: str) -> Plan:
     )
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     settings = StepSettings(model, optimizer, 1, 0, 0, 0)
-    shapes = jax.eval_shape(functools.partial(init_state, settings), jax.random.key(0))
-    parameters = sharding.parameter_shardings(model, config.sharding, mesh)
-    placed = sharding.state_shardings(shapes, parameters, model, mesh)
+    make = functools.partial(init_state, settings)
+    shapes, placed = sharding.lay_out(make, model, config.sharding, mesh)
     held = bytes_per_chip(shapes.params, placed.params)
     return Plan(
         topology=topology,

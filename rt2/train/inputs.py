@@ -116,16 +116,12 @@ def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
         examples = source.examples
         codec = ActionCodec(examples.spec.action_spec, *examples.bounds())
         outside = codec.out_of_range(examples.actions)
-        for slot, count in zip(codec.spec.continuous, outside, strict=True):
-            if count:
+        for i, slot in enumerate(codec.spec.continuous):
+            if outside[i]:
                 log.warning(
-                    "%s: %d of %d values of %s lie outside the bounds %s and train as the "
-                    "outermost bin",
-                    source.name,
-                    count,
-                    len(examples),
-                    slot.name,
-                    examples.spec.bounds,
+                    "%s: %d of %d values of %s lie outside [%.4g, %.4g] and train as the outer bin",
+                    *(source.name, outside[i], len(examples), slot.name),
+                    *(codec.low[i], codec.high[i]),
                 )
         codecs[source.spec] = codec
     return codecs

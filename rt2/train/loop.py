@@ -146,18 +146,17 @@ def make_model(config: ml_collections.ConfigDict, preprocess: Preprocess) -> Mod
 def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, TrainState]:
     """The state to go on from, and its shardings. No array exists before its sharding is known."""
     config, settings = run.config, run.settings
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(functools.partial(init_state, settings), key)
-    parameters = sharding.parameter_shardings(settings.model, config.sharding, run.mesh)
-    shardings = sharding.state_shardings(shapes, parameters, settings.model, run.mesh)
+    make = functools.partial(init_state, settings)
+    shapes, shardings = sharding.lay_out(make, settings.model, config.sharding, run.mesh)
     state = writer.restore(abstract(shapes, shardings), run.assets)
     if state is not None:
         log.info("resumed at step %d", state.step)
         return state, shardings
     log.info("%s model: %.2f M parameters", config.model.variant, settings.model.size / 1e6)
-    state = jax.jit(functools.partial(init_state, settings), out_shardings=shardings)(key)
+    state = jax.jit(make, out_shardings=shardings)(jax.random.key(config.seed))
     if config.init_from:
-        loaded = start.load_params(config.init_from, settings.model, parameters, run.preprocess)
+        wanted = run.preprocess
+        loaded = start.load_params(config.init_from, settings.model, shardings.params, wanted)
         state = state._replace(params=loaded)
     return state, shardings
 

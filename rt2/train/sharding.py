@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -129,3 +129,10 @@ def state_shardings(tree: Any, parameters: Mapping[str, NamedSharding], model: M
         return parameters[path] if same else replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def lay_out(make: Callable[[jax.Array], Any], model: Model, strategy: str, mesh: Mesh):
+    """(shapes, shardings) of the state that `make` draws from a key; no array is made."""
+    shapes = jax.eval_shape(make, jax.random.key(0))
+    parameters = parameter_shardings(model, strategy, mesh)
+    return shapes, state_shardings(shapes, parameters, model, mesh)
