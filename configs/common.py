@@ -14,6 +14,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 64  # rows over all devices and hosts
     config.init_from = ""  # safetensors file or checkpoint to start from; empty is from scratch
 
+    config.frozen = ()  # beginnings of parameter paths that stay as init_from has them: "vision/"
+
     config.model = ConfigDict()
     config.model.variant = "tiny"  # rt2/models/variants.py
     config.model.dtype = "bfloat16"  # of the computation; float32 on a CPU

@@ -22,8 +22,8 @@ from rt2.models import variants
 from rt2.models.build import Model
 from rt2.train import sharding
 from rt2.train.commandline import CONFIG, parse
-from rt2.train.optimizer import make_optimizer
-from rt2.train.step import StepSettings, init_state
+from rt2.train.optimizer import frozen_paths, make_optimizer
+from rt2.train.step import StepSettings, init_state, split_frozen
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v4:4x4x4", "CHIP:AxBxC, or CHIP:COUNT for GPUs.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures here.")
@@ -87,7 +87,7 @@ def make_plan(config, topology: str) -> Plan:
         )
     )
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    settings = StepSettings(model, optimizer, 1, 0, 0, 0)
+    settings = StepSettings(model, optimizer, 1, 0, 0, 0, frozen=frozen_paths(config, model))
     make = functools.partial(init_state, settings)
     shapes, placed = sharding.lay_out(make, model, config.sharding, mesh)
     held = bytes_per_chip(shapes.params, placed.params)
@@ -97,7 +97,9 @@ def make_plan(config, topology: str) -> Plan:
         mesh=sizes,
         parameters=model.size,
         parameter_bytes=held,
-        gradient_bytes=held,
+        gradient_bytes=bytes_per_chip(
+            *(split_frozen(settings, x)[0] for x in (shapes.params, placed.params))
+        ),
         optimizer_bytes=bytes_per_chip(shapes.optimizer, placed.optimizer),
         hbm_bytes=HBM_GIB[chip] * 2**30,
     )

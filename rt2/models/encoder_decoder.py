@@ -63,10 +63,15 @@ class Cache(NamedTuple):
 
 
 class RelativePosition(nnx.Module):
-    """T5's bucketed relative position bias: 32 buckets, logarithmic up to a distance of 128."""
+    """T5's bucketed relative position bias: 32 buckets, logarithmic up to a distance of 128.
 
-    def __init__(self, heads: int, bidirectional: bool, *, rngs: nnx.Rngs):
+    `look_away` starts with a token that does not find itself, as it else would at a mimetic start.
+    """
+
+    def __init__(self, heads: int, bidirectional: bool, *, look_away: bool = False, rngs: nnx.Rngs):
         self.table = layers.param(rngs, (32, heads), (None, "heads"), 1.0 / math.sqrt(heads))
+        if look_away:
+            self.table[...] = self.table[...].at[0].set(-layers.MATCH)
         self.bidirectional = bidirectional
 
     def __call__(self, query: Array, key: Array) -> Array:
@@ -164,7 +169,9 @@ class EncoderDecoder(nnx.Module):
         self.scale = config.width**0.5 if config.tied_head else 1.0
         shape = (config.rows, config.width)
         self.embedding = layers.param(rngs, shape, ("vocab", "embed"), 1 / self.scale)
-        self.encoder_bias = RelativePosition(config.heads, True, rngs=rngs)
+        self.encoder_bias = RelativePosition(
+            config.heads, True, look_away=config.mimetic, rngs=rngs
+        )
         self.encoder = layers.stack(
             lambda rngs: EncoderLayer(config, rngs=rngs), config.encoder_layers, rngs
         )
@@ -174,8 +181,11 @@ class EncoderDecoder(nnx.Module):
             lambda rngs: DecoderLayer(config, rngs=rngs), config.decoder_layers, rngs
         )
         self.decoder_norm = layers.RMSNorm(config.width, rngs=rngs)
-        self.head = nnx.data(None)
-        if not config.tied_head:
+        self.head = self.transform = nnx.data(None)
+        if config.tied_head:
+            width = config.width
+            self.transform = layers.Linear({"embed": width}, {"mlp": width}, bias=False, rngs=rngs)
+        else:
             self.head = param_head(config, rngs)
 
     def embed(self, tokens: Array, dtype: jnp.dtype) -> Array:
@@ -228,7 +238,10 @@ class EncoderDecoder(nnx.Module):
 
         Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
         """
+        # with a tied table and no transform (Devlin et al. 2019), a decoder begins by repeating
+        # what it attends to
         head = self.embedding[...] if self.head is None else self.head[...]
+        hidden = hidden if self.transform is None else self.transform(hidden)
         head = head if tokens is None else head[tokens]
         logits = jnp.einsum(
             "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32

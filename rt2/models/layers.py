@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 Array = jax.Array
-MATCH = 6.0  # attention logit of two equal inputs at a mimetic start
+MATCH = 12.0  # attention logit of two equal inputs at a mimetic start
 
 
 def param(

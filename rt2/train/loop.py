@@ -26,7 +26,7 @@ from rt2.preprocess import Preprocess
 from rt2.train import evaluation, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.metrics import MetricWriter, step_figures
-from rt2.train.optimizer import make_optimizer
+from rt2.train.optimizer import frozen_paths, make_optimizer
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
 PREFETCH = 4  # batches read ahead
@@ -102,6 +102,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
         seed=config.seed,
         brightness=config.augment.brightness,
         contrast=config.augment.contrast,
+        frozen=frozen_paths(config, model),
     )
     assets = as_json(
         format=checkpoint.FORMAT,

@@ -84,6 +84,23 @@ def make_optimizer(
     return update
 
 
+def frozen_paths(config: ml_collections.ConfigDict, model: Model) -> tuple[str, ...]:
+    """config.frozen; nothing where nothing was loaded, as from scratch all is trained.
+
+    ConfigError for a prefix that no parameter's path begins with, or where nothing is left.
+    """
+    prefixes = tuple(config.frozen) if config.init_from else ()
+    for prefix in prefixes:
+        if not any(path.startswith(prefix) for path in model.shapes):
+            raise ConfigError(
+                f"config.frozen: no parameter's path begins with {prefix!r}; paths begin with "
+                f"{', '.join(sorted({path.split('/')[0] for path in model.shapes}))}"
+            )
+    if all(path.startswith(prefixes) for path in model.shapes):
+        raise ConfigError(f"config.frozen={prefixes} leaves nothing to train: shorten it")
+    return prefixes
+
+
 def matrices(
     model: Model, params: Iterable[str]
 ) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:

@@ -40,32 +40,44 @@ class StepSettings:
     seed: int
     brightness: float
     contrast: float
+    frozen: tuple[str, ...] = ()  # parameters whose paths begin so are not trained
+
+
+def split_frozen(settings: StepSettings, params: Params) -> tuple[Params, Params]:
+    """The parameters that are trained, and the frozen ones."""
+    frozen = {path: x for path, x in params.items() if path.startswith(settings.frozen)}
+    return {path: x for path, x in params.items() if path not in frozen}, frozen
 
 
 def init_state(settings: StepSettings, key: jax.Array) -> TrainState:
     """A fresh state; call it under `jax.jit` with output shardings."""
     params = settings.model.init(key)
-    return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(params))
+    trained, _ = split_frozen(settings, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))
 
 
 def train_step(
     settings: StepSettings, state: TrainState, batch: Batch
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update. A step whose loss or gradient is not finite changes nothing but the count."""
-    image = augment(settings, state.step, batch["image"])
-    grad_fn = jax.value_and_grad(loss, argnums=1, has_aux=True)
-    (value, metrics), grads = grad_fn(settings, state.params, {**batch, "image": image})
+    batch = {**batch, "image": augment(settings, state.step, batch["image"])}
+    before, frozen = split_frozen(settings, state.params)
+
+    def of_trained(trained: Params):
+        return loss(settings, {**frozen, **trained}, batch)
+
+    (value, metrics), grads = jax.value_and_grad(of_trained, has_aux=True)(before)
     norm = optax.global_norm(grads)
-    updates, optimizer = settings.optimizer.update(grads, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, optimizer = settings.optimizer.update(grads, state.optimizer, before)
+    trained = optax.apply_updates(before, updates)
     good = jnp.isfinite(value) & jnp.isfinite(norm)
-    params, optimizer = jax.tree.map(
+    trained, optimizer = jax.tree.map(
         lambda new, old: jnp.where(good, new, old),
-        (params, optimizer),
-        (state.params, state.optimizer),
+        (trained, optimizer),
+        (before, state.optimizer),
     )
     metrics |= {"loss": value, "grad_norm": norm, "skipped": ~good}
-    return TrainState(state.step + 1, params, optimizer), metrics
+    return TrainState(state.step + 1, {**frozen, **trained}, optimizer), metrics
 
 
 def loss(

@@ -2,11 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.models.encoder_decoder import RelativePosition
+from rt2.models.layers import Attention
 
 VOCAB, T = 256, 6
 
@@ -122,8 +124,6 @@ def test_some_rows_of_the_head_are_the_whole_head(model, params):
 def test_relative_buckets_are_those_of_t5(model, params):
     # literal values of the published mapping: 32 buckets, half by sign, logarithmic from 8 (16)
     def bucket(distance, bidirectional):
-        from flax import nnx
-
         table = RelativePosition(1, bidirectional, rngs=nnx.Rngs(0))
         table.table[...] = jnp.arange(32.0)[:, None]
         return int(table(jnp.array([0]), jnp.array([distance]))[0, 0, 0, 0])
@@ -132,6 +132,21 @@ def test_relative_buckets_are_those_of_t5(model, params):
     assert {d: bucket(d, True) for d in two_sided} == two_sided
     one_sided = {0: 0, 5: 0, -1: 1, -15: 15, -16: 16, -64: 26, -127: 31, -500: 31}
     assert {d: bucket(d, False) for d in one_sided} == one_sided
+
+
+def test_a_mimetic_start_passes_on_what_is_alike():
+    # token 7 is like token 2 but not the same: it shall find it, and not itself
+    width, heads = 192, 4
+    rngs = nnx.Rngs(0)
+    attention = Attention(
+        width, heads, width // heads, bias=False, scale=1.0, mimetic=True, rngs=rngs
+    )
+    table = RelativePosition(heads, True, look_away=True, rngs=rngs)
+    x = jax.random.normal(jax.random.key(1), (1, 10, width))
+    x = x.at[0, 7].set(0.6 * x[0, 2] + 0.8 * x[0, 7])
+    found = attention(x, table(jnp.arange(10), jnp.arange(10)))[0, 7]
+    likeness = x[0] @ found / jnp.linalg.norm(x[0], axis=1) / jnp.linalg.norm(found)
+    assert likeness[2] > 0.9 and likeness.argmax() == 2
 
 
 @pytest.mark.parametrize("variant, millions", [("debug", 0.5), ("tiny", 5), ("small", 33)])

@@ -7,7 +7,13 @@ from configs import common
 from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model
-from rt2.train.optimizer import OPTIMIZERS, make_optimizer, make_schedule, matrices
+from rt2.train.optimizer import (
+    OPTIMIZERS,
+    frozen_paths,
+    make_optimizer,
+    make_schedule,
+    matrices,
+)
 
 MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat=False, image_size=0))
 
@@ -54,3 +60,22 @@ def test_unknown_names_are_refused():
         make_optimizer(config(name="sgd"), 10, MODEL)
     with pytest.raises(ConfigError, match="linear"):
         make_schedule(config(schedule="linear"), 10)
+
+
+def frozen(prefixes, start="start.safetensors"):
+    knobs = common.get_config()
+    knobs.frozen, knobs.init_from = prefixes, start
+    return frozen_paths(knobs, MODEL)
+
+
+@pytest.mark.parametrize(
+    "prefixes, said", [(("vison/",), "'vison/'"), (("vision/", ""), "nothing")]
+)
+def test_frozen_paths_that_make_no_sense_are_refused(prefixes, said):
+    with pytest.raises(ConfigError, match=said):
+        frozen(prefixes)
+
+
+def test_what_was_not_loaded_is_not_frozen():
+    assert frozen(("vision/",)) == ("vision/",)
+    assert frozen(("vision/",), start="") == ()

@@ -76,6 +76,16 @@ def test_a_step_learns(state, batch):
     assert last < first and int(now.step) == 8
 
 
+def test_frozen_parameters_stay_and_have_no_moments(batch):
+    frozen = settings(frozen=("vision/", "text/embedding"))
+    before = jax.jit(lambda key: init_state(frozen, key))(jax.random.key(0))
+    after, _ = jax.jit(lambda s: train_step(frozen, s, batch))(before)
+    changed = {p for p, x in before.params.items() if not jnp.array_equal(x, after.params[p])}
+    assert changed == {p for p in before.params if not p.startswith(frozen.frozen)} != set()
+    moments = before.optimizer[0].mu
+    assert set(moments) == {p for p in before.params if not p.startswith(frozen.frozen)}
+
+
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count(state, batch):
     poisoned = {p: x.at[(0,) * x.ndim].set(jnp.nan) for p, x in state.params.items()}
     bad = TrainState(state.step, poisoned, state.optimizer)

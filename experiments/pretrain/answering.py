@@ -1,0 +1,97 @@
+"""Stage 1: the decoder learns to answer, the grounded towers and encoder being frozen.
+
+A decoder without training would tear them apart: its first gradients are noise (Kumar et al. 2022).
+It learns first to say where a named thing is among others, then to answer all of the web's rows.
+"""
+
+from collections.abc import Callable
+
+import grounding
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from rt2.data.mixture import Mixture
+from rt2.data.vqa import WebExamples
+from rt2.models.build import Model, Params
+from rt2.preprocess import Preprocess
+from rt2.prompts import action_prompt, vqa_prompt
+from rt2.train.inputs import WebRows
+from rt2.train.optimizer import make_optimizer
+from rt2.train.step import StepSettings, TrainState, split_frozen, train_step
+
+# The robot's question is one of the frames, so that a name is found in it too; its answer is a
+# place here, as of any question about the web.
+FRAMES = {
+    "ask": lambda name, language: vqa_prompt(f"where is the {name}", language),
+    "move": lambda name, language: action_prompt(f"move to the {name}"),
+    "go": lambda name, language: action_prompt(f"go to the {name}"),
+    "reach": lambda name, language: action_prompt(f"reach the {name}"),
+}
+FRAME_SHARES = (0.4, 0.2, 0.2, 0.2)
+
+
+class PlaceRows:
+    """Model rows that ask for the place of one of several things, made of the rows that list them.
+
+    Of pictures of a single thing the decoder would learn to answer without reading the name.
+    """
+
+    def __init__(self, examples: WebExamples, preprocess: Preprocess):
+        self.examples, self.preprocess = examples, preprocess
+        listed = grounding.ListRows(examples, preprocess, sentences=False).rows
+        self.rows = [(i, objects) for i, objects in listed if len(objects) > 1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        example, objects = self.rows[i]
+        rng = np.random.default_rng(i)
+        x, y, language, name = objects[rng.integers(len(objects))]
+        chosen = rng.choice(list(FRAMES), p=FRAME_SHARES)  # the robot is spoken to in English
+        frame = FRAMES[chosen if language == "en" else "ask"]
+        return {
+            "image": self.preprocess.image_stack([self.examples[example].image]),
+            "prefix": self.preprocess.text_prefix(frame(name, language)),
+            "target": self.preprocess.text_target(f"{x} {y}"),
+        }
+
+
+def teach(
+    model: Model,
+    sources: dict[str, tuple[PlaceRows | WebRows, int]],
+    params: Params,
+    *,
+    optimizer: ml_collections.ConfigDict,
+    steps: int,
+    seed: int,
+    report: Callable[[int, dict[str, float]], None],
+) -> Params:
+    """`params` after training the decoder on `sources`, rows and how many of them in a batch."""
+    settings = StepSettings(
+        model=model,
+        optimizer=make_optimizer(optimizer, steps, model),
+        sources=len(sources),
+        seed=seed,
+        brightness=0.1,
+        contrast=0.1,
+        frozen=grounding.TRAINED,
+    )
+    trained, _ = split_frozen(settings, params)
+    state = TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))
+    batch_size = sum(count for _, count in sources.values())
+    mixture = Mixture(sources, batch_size, seed, transform=dict)
+    stream = mixture.iterate(0, 0, 1, threads=2, prefetch=4)
+    step = jax.jit(lambda state, batch: train_step(settings, state, batch))
+    for n in range(1, steps + 1):
+        batch = {key: x for key, x in next(stream).items() if key != "example_index"}
+        state, measured = step(state, batch)
+        if n % 50 == 0 or n == steps:
+            right = measured["correct"] / measured["tokens"]
+            entropy = measured["entropy"] / measured["tokens"]
+            figures = {f"{name}/loss": float(x) for name, x in zip(sources, entropy, strict=True)}
+            figures |= {f"{name}/right": float(x) for name, x in zip(sources, right, strict=True)}
+            report(n, figures)
+    return state.params
