@@ -21,10 +21,10 @@ def get_config():
     config.model.dtype = "float32"
     config.target_length = 48
     config.sources.tabletop = common.source(
-        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.9
+        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.95
     )
     config.sources.web = common.source(
-        "web", "data/web/web-train-*.tar", split="", spec="", share=0.1
+        "web", "data/web/web-train-*.tar", split="", spec="", share=0.05
     )
     config.eval_sources.tabletop = common.source(
         "robot", "data/tabletop/1.0.0", split="val", spec="tabletop", share=1.0
@@ -32,12 +32,12 @@ def get_config():
     config.eval_sources.vqa = common.source(
         "web", "data/web_vqa/1.0.0", split="validation", spec="", share=1.0
     )
-    config.augment.brightness = 0.1
-    config.augment.contrast = 0.1
+    config.augment.brightness = 0.05
+    config.augment.contrast = 0.05
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 5e-3
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_steps = 30
+    config.optimizer.warmup_steps = 200
     config.eval_interval = 600
     config.save_interval = 300
     return config
