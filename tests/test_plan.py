@@ -5,8 +5,9 @@ from rt2.errors import UserError
 from rt2.plan import make_plan, parse_topology
 
 
-def plan(topology, **mesh):
+def plan(topology, frozen=(), **mesh):
     config = tabletop.get_config()
+    config.frozen = frozen
     config.model.variant = "small"
     config.optimizer.name = "adamw"
     config.mesh.update(mesh)
@@ -25,6 +26,13 @@ def test_one_chip_holds_everything_and_adam_two_moments():
     one = plan("v5e:1x1")
     assert one.parameter_bytes == 4 * one.parameters == one.gradient_bytes
     assert 0 <= one.optimizer_bytes - 2 * one.parameter_bytes < 1000
+
+
+def test_frozen_parameters_have_no_gradients_and_no_moments():
+    frozen = plan("v5e:1x1", frozen=("vision/", "text/embedding"))
+    assert frozen.parameter_bytes == 4 * frozen.parameters
+    assert 0 < frozen.gradient_bytes < 0.8 * frozen.parameter_bytes
+    assert 0 <= frozen.optimizer_bytes - 2 * frozen.gradient_bytes < 1000
 
 
 def test_fsdp_divides_the_bytes():

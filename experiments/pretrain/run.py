@@ -1,7 +1,7 @@
 """Makes the small pre-trained start from the web shards alone.
 
     python experiments/pretrain/run.py            about 35 minutes on two idle cores
-    python experiments/pretrain/run.py --quick    a minute: proves that it runs, keeps nothing
+    python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names among
 other words) and answering.py (places, then all rows of the web).
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "pretrain")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     args.workdir.mkdir(parents=True, exist_ok=True)
     collect(args.workdir / "data", args.quick)
     config = make_config(args.workdir)
