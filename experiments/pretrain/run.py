@@ -1,6 +1,6 @@
 """Makes the small pre-trained start from the web shards alone.
 
-    python experiments/pretrain/run.py            about 35 minutes on two idle cores
+    python experiments/pretrain/run.py            about 30 minutes on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names among
