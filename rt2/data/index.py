@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -101,33 +101,51 @@ def build(directory: Path | str, workers: int | None = None, pool: Pool = "threa
     need a `__main__` that can be imported. Raises DataError at the first fault.
     """
     directory = Path(directory)
-    path, source = _source(directory)
-    found, info = features.load(directory), dataset_info.load(directory)
+    _, source = _source(directory)
     size = sum(source["shards"].values())
     note = f"indexing {directory}: {len(source['shards'])} shards, {size / 1e6:.0f} MB"
     print(note, file=sys.stderr, flush=True)
-    tasks = [(split, shard) for split, shards in info.splits.items() for shard in shards]
-    with _executor(workers or os.cpu_count() or 1, pool) as executor:
-        futures = [
-            executor.submit(scan_shard, directory / shard.file, found, shard.records)
-            for _, shard in tasks
-        ]
-        try:
-            scanned = [future.result() for future in futures]
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
-    by_split: dict[str, list[ShardColumns]] = {split: [] for split in info.splits}
-    for (split, _), columns in zip(tasks, scanned, strict=True):
-        by_split[split].append(columns)
+    return assemble(directory, _scan(directory, workers or os.cpu_count() or 1, pool))
+
+
+def assemble(directory: Path | str, parts: Mapping[str, Sequence[ShardColumns]]) -> Index:
+    """Merges scanned shards, describes the splits and writes the sidecar; returns it opened.
+
+    `parts`: what `scan_shard` gave for every shard, by split, in the order of dataset_info.json.
+    Raises DataError where a split or shard lacks, or the sidecar cannot be written.
+    """
+    directory = Path(directory)
+    path, source = _source(directory)
+    found, info = features.load(directory), dataset_info.load(directory)
+    given = {split: len(shards) for split, shards in parts.items()}
+    wanted = {split: len(shards) for split, shards in info.splits.items()}
+    if given != wanted:
+        raise DataError(f"{directory}: scanned shards {given}, dataset_info.json names {wanted}")
     columns: dict[str, np.ndarray] = {}
     meta = {}
-    for split, parts in by_split.items():
-        merged = dict(_merge(parts))
+    for split in info.splits:
+        merged = dict(_merge(parts[split]))
         meta[split] = _split_meta(found, info, split, merged)
         columns |= {f"{split}:{name}": column for name, column in merged.items()}
     whole = {"name": info.name, "version": info.version, "splits": meta}
     return Index(directory, sidecar.write(path, source, whole, columns.items()))
+
+
+def _scan(directory: Path, workers: int, pool: Pool) -> dict[str, list[ShardColumns]]:
+    found, info = features.load(directory), dataset_info.load(directory)
+    with _executor(workers, pool) as executor:
+        futures = {
+            split: [
+                executor.submit(scan_shard, directory / shard.file, found, shard.records)
+                for shard in shards
+            ]
+            for split, shards in info.splits.items()
+        }
+        try:
+            return {split: [future.result() for future in each] for split, each in futures.items()}
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
 
 
 def _source(directory: Path) -> tuple[Path, dict]:
@@ -144,7 +162,7 @@ def _executor(workers: int, pool: Pool) -> concurrent.futures.Executor:
     return concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn)
 
 
-def _merge(shards: list[ShardColumns]) -> Iterator[tuple[str, np.ndarray]]:
+def _merge(shards: Sequence[ShardColumns]) -> Iterator[tuple[str, np.ndarray]]:
     """Columns of a whole split: shards in order, string ids renumbered, counts turned to starts."""
     ids: dict[bytes, int] = {}
     renumber = []
