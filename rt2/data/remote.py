@@ -138,7 +138,8 @@ def ask(path: Url, request: Callable[[Any], T]) -> T:
                 raise FileNotFoundError(path.url) from error
             passing = _passing(error)
             if attempt == ATTEMPTS or not passing:
-                said = f"{type(error).__name__}: {error}".rstrip(": ")
+                cause = error.__cause__ or error if isinstance(error, FileNotFoundError) else error
+                said = f"{type(cause).__name__}: {cause}".rstrip(": ")
                 raise DataError(
                     f"{path}: cannot be read ({said}; attempts: {attempt}). Check the address, the "
                     "network and the rights to read it."
@@ -149,9 +150,10 @@ def ask(path: Url, request: Callable[[Any], T]) -> T:
 
 def _missing(error: BaseException) -> bool:
     """Whether the file is not there; over HTTP, fsspec says so of every failed request."""
-    cause = error.__cause__
-    absent = cause is None or isinstance(cause, FileNotFoundError) or _status(cause) in (404, 410)
-    return isinstance(error, FileNotFoundError) and absent
+    if not isinstance(error, FileNotFoundError) or error.__cause__ is None:
+        return isinstance(error, FileNotFoundError)
+    refused = _status(error.__cause__) not in (None, 404, 410)
+    return not refused and not _passing(error.__cause__)
 
 
 def _status(error: BaseException) -> object:

@@ -14,7 +14,13 @@ def parse(split: str) -> tuple[str, tuple[str, str]]:
         raise DataError(
             f"split {split!r}: expected a name such as train, train[:20] or train[:80%]"
         )
-    return found["name"], (found["begin"] or "", found["end"] or "")
+    begin, end = found["begin"] or "", found["end"] or ""
+    if begin and end and begin.endswith("%") != end.endswith("%"):
+        raise DataError(
+            f"split {split!r}: give both boundaries in records or both in per cent (TFDS would read "
+            "the plain number as per cent too)"
+        )
+    return found["name"], (begin, end)
 
 
 def bounds(split: str, records: int) -> tuple[int, int]:
@@ -40,4 +46,4 @@ def _boundary(split: str, text: str, records: int, default: int) -> int:
         number = int(text)
     if abs(number) > records:
         raise DataError(f"split {split!r}: {text} lies outside its {records} records")
-    return number + records if text.startswith("-") else number
+    return number + records if number < 0 else number
