@@ -48,9 +48,9 @@ class SplitIndex:
         """A column by name; the names are those of `rt2.data.scan.scan_shard`, and
 
         `step.episode` uint32 [steps], `episode.first` int64 [episodes + 1] (its first step),
-        `episode.shard` uint32 [episodes], `episode.record` uint32 [episodes] (number in the
-        shard), and for a ragged leaf `<key>.first` int64 [records + 1] (of "ragged_step": [steps
-        + 1]) and `.first1`, ... for the axes within.
+        `episode.shard` and `episode.record` [episodes] (its number in the shard; both unsigned, as
+        small as they fit), and for a ragged leaf `<key>.first` int64 [records + 1] (of
+        "ragged_step": [steps + 1]) and `.first1`, ... for the axes within.
         """
         return self._sidecar.column(f"{self.split}:{name}")
 
@@ -153,8 +153,12 @@ def assemble(
     meta = {}
     for split in info.splits:
         merged = dict(merge(parts[split]))
-        meta[split] = describe(found, info, split, merged)
-        meta[split]["quarantined"] = left_out(info.shards(split), parts[split])
+        shards = info.shards(split)
+        meta[split] = {
+            "shards": [shard.file for shard in shards],
+            **describe(found, parts[split], merged),
+            "quarantined": left_out(shards, parts[split]),
+        }
         columns |= {f"{split}:{name}": column for name, column in merged.items()}
     whole = {"name": info.name, "version": info.version, "splits": meta}
     check_budget(directory, whole, quarantine)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rt2.data import episode_flags, sidecar, statistics
-from rt2.data.dataset_info import DatasetInfo
 from rt2.data.features import Features
 from rt2.data.scan import ShardColumns
 
@@ -33,12 +32,17 @@ def merge(shards: Sequence[ShardColumns]) -> Iterator[tuple[str, np.ndarray]]:
             yield "episode.first", _starts(column)
             yield "step.episode", np.repeat(np.arange(len(column), dtype=np.uint32), column)
             records = [len(part) for part in parts]
-            yield "episode.shard", np.repeat(np.array(filled, np.uint32), records)
+            yield "episode.shard", np.repeat(_narrow(np.array(filled)), records)
         elif name == "record.number":
-            yield "episode.record", column
-        else:
+            yield "episode.record", _narrow(column)
+        elif name != "record.odd":
             yield name, column
     yield from sidecar.string_columns("strings", ids).items()
+
+
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    """The numbers as the smallest unsigned type that holds them all."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -46,10 +50,9 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 def describe(
-    found: Features, info: DatasetInfo, split: str, columns: dict[str, np.ndarray]
+    found: Features, parts: Sequence[ShardColumns], columns: dict[str, np.ndarray]
 ) -> dict:
-    """Shards, counts, exact statistics of the float features and odd episodes, as plain JSON."""
-    shards = info.shards(split)
+    """Counts, exact statistics of the float features and odd episodes, as plain JSON."""
     described = {}
     for leaf in found.at("step"):
         if leaf.kind == "number" and leaf.wire == "float" and found.episodic:
@@ -58,10 +61,11 @@ def describe(
             if len(rows) and np.isfinite(rows).all():
                 described[leaf.name] = statistics.describe(rows).to_json()
     first = columns.get("episode.first", np.zeros(1, np.int64))
+    none = np.zeros(0, np.uint8)
+    odd = np.concatenate([none, *(part.columns.get("record.odd", none) for part in parts)])
     return {
-        "shards": [shard.file for shard in shards],
         "episodes": len(first) - 1,
         "steps": int(first[-1]),
         "statistics": described,
-        "odd": episode_flags.count(columns.get("record.odd", np.zeros(0, np.uint8))),
+        "odd": episode_flags.count(odd),
     }

@@ -28,10 +28,10 @@ def scan_shard(
 ) -> ShardColumns:
     """Reads the shard once from beginning to end.
 
-    Columns: `record.offset|length|steps|number|odd`; for a leaf `<key>.value` (number), `<key>.id`
-    (text, codes), `<key>.offset|length|crc` (image, tensor); `<key>.count`, `.count1`, ... too for
-    the axes of a sequence, `.shape` where several dimensions vary, `.present` where it is optional.
-    `record.odd` are the bits of `rt2.data.episode_flags`.
+    Columns: `record.steps|number|odd` (the number in the shard, the bits of
+    `rt2.data.episode_flags`); for a leaf `<key>.value` (number), `<key>.id` (text, codes),
+    `<key>.offset|length|crc` (image, tensor); `<key>.count`, `.count1`, ... too for the axes of a
+    sequence, `.shape` where several dimensions vary, `.present` where it is optional.
 
     Raises DataError, naming file, record, key and remedy, at the first fault. With `quarantine`
     damaged and odd records are left out and listed instead; a wrong number of records is still
@@ -96,8 +96,6 @@ class _ShardScanner:
             for name, (texts, shape) in part.texts.items():
                 ids = [self.ids.setdefault(text, len(self.ids)) for text in texts]
                 self.parts[name].append(np.array(ids, np.uint32).reshape(shape))
-        self.parts["record.offset"].append(np.array([record.offset], np.uint64))
-        self.parts["record.length"].append(np.array([len(record.data)], np.uint32))
         self.parts["record.number"].append(np.array([record.number], np.uint32))
         self.parts["record.odd"].append(np.array([odd], np.uint8))
         self.parts["record.steps"].append(np.array([steps], np.uint32))
