@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from rt2.data import storage
 from rt2.data.errors import DataError, nearest
 
 DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -35,75 +36,84 @@ class DatasetInfo:
         return self.splits[split]
 
 
-def load(directory: Path) -> DatasetInfo:
+def load(directory: Path | storage.Url | str) -> DatasetInfo:
     """The info of the data set in `directory`. Raises DataError where it cannot be read."""
-    path = directory / "dataset_info.json"
-    if not path.is_file():
+    path = storage.at(directory) / "dataset_info.json"
+    if not storage.exists(path):
         raise DataError(f"{path} is missing: copy it from the source of the data set")
-    raw = path.read_bytes()
+    raw = storage.read(path)
     try:
         info = json.loads(raw)
         splits = {split["name"]: _shards(info, split) for split in info["splits"]}
         version = info.get("version", "")
         return DatasetInfo(info["name"], version, splits, hashlib.sha256(raw).hexdigest())
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: not a TFDS dataset_info ({reason}). Copy it again.") from None
 
 
 def _shards(info, split) -> tuple[Shard, ...]:
-    file_format = info.get("fileFormat") or "tfrecord"
+    """Source: `ShardedFileTemplate.sharded_filepath` of TFDS's `core/naming.py`."""
+    file_format = split.get("fileFormat") or info.get("fileFormat") or "tfrecord"
     if file_format != "tfrecord":
         raise ValueError(f"the file format {file_format!r} is not read, only tfrecord")
-    lengths = [int(length) for length in split["shardLengths"]]
+    lengths = _lengths(split)
     template = split.get("filepathTemplate") or DEFAULT_TEMPLATE
-    total = f"{len(lengths):05d}"
-    return tuple(
-        Shard(
-            template.format(
-                DATASET=info["name"],
-                SPLIT=split["name"],
-                FILEFORMAT=file_format,
-                SHARD_INDEX=f"{number:05d}",
-                NUM_SHARDS=total,
-                SHARD_X_OF_Y=f"{number:05d}-of-{total}",
-            ),
-            length,
+    template = template.split("%")[0]  # TFDS may append how the name is encoded
+    digits = max(5, len(str(len(lengths))))
+    total = f"{len(lengths):0{digits}d}"
+    indices = [f"{number:0{digits}d}" for number in range(len(lengths))]
+    files = [
+        template.format(
+            DATASET=info["name"],
+            SPLIT=split["name"],
+            FILEFORMAT=file_format,
+            SHARD_INDEX=index,
+            NUM_SHARDS=total,
+            SHARD_X_OF_Y=f"{index}-of-{total}",
         )
-        for number, length in enumerate(lengths)
-    )
+        for index in indices
+    ]
+    if len(set(files)) < len(files):
+        raise ValueError(f"filepathTemplate {template!r} gives {len(files)} shards the same name")
+    if outside := [file for file in files if file != file.replace("\\", "/").rsplit("/")[-1]]:
+        raise ValueError(f"the shard {outside[0]!r} would lie outside the directory")
+    return tuple(Shard(file, length) for file, length in zip(files, lengths, strict=True))
 
 
-def check_files(directory: Path, info: DatasetInfo) -> dict[str, int]:
+def _lengths(split) -> list[int]:
+    """Records of every shard; an empty split has none, and TFDS then leaves the key out."""
+    if "shardLengths" not in split and int(split.get("numBytes", 0)) > 0:
+        raise ValueError(f"the split {split['name']!r} has no shardLengths")
+    return [int(length) for length in split.get("shardLengths", ())]
+
+
+def check_files(directory: Path | storage.Url, info: DatasetInfo) -> dict[str, int]:
     """The size in bytes of every shard by file name.
 
     Raises DataError where a shard is missing, empty although it should hold records, or where a
-    file that looks like a shard is not among those of `dataset_info.json`.
+    file that looks like a shard is not among those of `dataset_info.json` (HTTP lists no files:
+    there the last is not looked for).
     """
     expected = {shard.file: shard for shards in info.splits.values() for shard in shards}
-    sizes, missing = {}, []
+    sizes = storage.sizes(directory, list(expected))
     for file, shard in expected.items():
-        path = directory / file
-        if not path.is_file():
-            missing.append(file)
-            continue
-        sizes[file] = path.stat().st_size
         if sizes[file] == 0 and shard.records > 0:
             raise DataError(
-                f"{path}: zero bytes, dataset_info.json promises {shard.records} records. "
-                "Copy the shard again."
+                f"{directory / file}: zero bytes, dataset_info.json promises {shard.records} "
+                "records. Copy the shard again."
             )
-    if missing:
+    if missing := [file for file, size in sizes.items() if size is None]:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
             f"{directory}: {len(missing)} of {len(expected)} shards are missing: {shown}. "
             "Finish the download."
         )
     shard_name = re.compile(r".+\.tfrecord(-\d{5,}(-of-\d{5,})?)?$")
-    present = {p.name for p in directory.iterdir() if shard_name.match(p.name)}
+    present = {name for name in storage.names(directory) or () if shard_name.match(name)}
     if extra := sorted(present - expected.keys()):
         raise DataError(
             f"{directory / extra[0]}: a shard that dataset_info.json does not name "
             f"({len(extra)} such files). Remove it, or restore the dataset_info.json it belongs to."
         )
-    return sizes
+    return {file: size for file, size in sizes.items() if size is not None}

@@ -51,10 +51,20 @@ def floats(data: bytes, feature: Feature) -> np.ndarray:
 
 def int64s(data: bytes, feature: Feature) -> np.ndarray:
     """The values of an int64 list, int64 [N]."""
-    return _varints(b"".join(data[start : start + size] for start, size in feature.ranges))
+    return varints(b"".join(data[start : start + size] for start, size in feature.ranges))
 
 
-def _varints(packed: bytes) -> np.ndarray:
+def split_int64s(data: bytes, feature: Feature) -> np.ndarray:
+    """Where each value of an int64 list packed into one run ends, counted from its beginning."""
+    ((start, size),) = feature.ranges
+    raw = np.frombuffer(data, np.uint8, size, start)
+    if size and raw[-1] >= 0x80:
+        raise ProtoError("an integer is cut off")
+    return np.flatnonzero(raw < 0x80) + 1
+
+
+def varints(packed: bytes) -> np.ndarray:
+    """The values of packed varints, int64 [N]."""
     raw = np.frombuffer(packed, np.uint8)
     last = raw < 0x80
     if last.all():

@@ -14,21 +14,24 @@ from typing import Any
 import numpy as np
 
 from rt2.data.errors import DataError
+from rt2.data.remote import Url
 
-FORMAT = 1  # raised when the meaning of a column changes: older sidecars are then rebuilt
+FORMAT = 2  # raised when the meaning of a column changes: older sidecars are then rebuilt
 META = "index.json"
 
 
-def location(directory: Path, name: str) -> Path:
+def location(directory: Path | Url, name: str) -> Path:
     """Where the sidecar of `directory` lives.
 
     `<directory>/rt2_index` where that can be written, otherwise below `$XDG_CACHE_HOME/rt2/index`
-    (default `~/.cache`). A directory without any write bit counts as read-only even for root.
+    (default `~/.cache`), as for every remote one. A directory without any write bit counts as
+    read-only even for root.
     """
-    directory = directory.resolve()
-    mode = directory.stat().st_mode
-    if mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and os.access(directory, os.W_OK):
-        return directory / "rt2_index" / name
+    if isinstance(directory, Path):
+        directory = directory.resolve()
+        mode = directory.stat().st_mode
+        if mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and os.access(directory, os.W_OK):
+            return directory / "rt2_index" / name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
     return cache / "rt2" / "index" / f"{name}-{digest}"

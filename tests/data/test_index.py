@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from rt2.data import index
+from rt2.data import dataset_info, features, index
 from rt2.data.errors import DataError
 from rt2.data.rlds import RldsSteps
+from rt2.data.scan import scan_shard
 
 
 def test_columns_and_statistics(tiny):
@@ -62,6 +63,19 @@ def test_the_hash_does_not_depend_on_the_workers(tiny, pool):
     tiny.write()
     one = index.build(tiny.directory, workers=1).content_hash
     assert index.build(tiny.directory, workers=2, pool=pool).content_hash == one
+
+
+def test_shards_scanned_elsewhere_are_assembled_to_the_identical_index(tiny):
+    directory = tiny.write()
+    wanted = index.build(directory, workers=1).content_hash
+    found, info = features.load(directory), dataset_info.load(directory)
+    parts = {
+        split: [scan_shard(directory / shard.file, found, shard.records) for shard in shards]
+        for split, shards in info.splits.items()
+    }
+    assert index.assemble(directory, parts).content_hash == wanted
+    with pytest.raises(DataError, match="'train': 1, 'val': 1.*names .*'train': 2"):
+        index.assemble(directory, parts | {"train": parts["train"][:1]})
 
 
 def test_a_read_only_data_set_is_indexed_in_the_cache(tiny, cache):

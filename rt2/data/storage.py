@@ -1,0 +1,102 @@
+"""The few operations that the reader needs of a file, local or behind a URL.
+
+Local paths are `pathlib.Path` and cost nothing extra; `gs://`, `s3://`, `http(s)://` and every
+other scheme of fsspec become a `Url` (see `rt2.data.remote`).
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from rt2.data import remote
+from rt2.data.errors import DataError
+from rt2.data.remote import Url
+
+
+def at(place: Path | Url | str) -> Path | Url:
+    """A Url where the text has a scheme (`gs://...`), else a Path."""
+    if isinstance(place, (Path, Url)):
+        return place
+    return Url(place.rstrip("/")) if "://" in place else Path(place)
+
+
+def exists(path: Path | Url) -> bool:
+    """Whether the file is there."""
+    return path.is_file() if isinstance(path, Path) else size(path) is not None
+
+
+def size(path: Path | Url) -> int | None:
+    """Bytes of a file, None where it is missing."""
+    if isinstance(path, Path):
+        return path.stat().st_size if path.is_file() else None
+    try:
+        return int(remote.ask(path, lambda fs: remote.info(fs, path.url))["size"])
+    except FileNotFoundError:
+        return None
+    except TypeError:
+        raise DataError(f"{path}: the server does not say how long the file is") from None
+
+
+def sizes(directory: Path | Url, files: Sequence[str]) -> dict[str, int | None]:
+    """Bytes of each of `files`, None where one is missing; many requests at a time."""
+    paths = [directory / file for file in files]
+    found = map(size, paths) if isinstance(directory, Path) else remote.pool().map(size, paths)
+    return dict(zip(files, found, strict=True))
+
+
+def names(directory: Path | Url) -> list[str] | None:
+    """The names in a folder, sorted; None over HTTP, where folders cannot be listed."""
+    if isinstance(directory, Path):
+        return sorted(os.listdir(directory))
+    if directory.url.startswith(("http://", "https://")):
+        return None
+    found = remote.ask(directory, lambda fs: fs.ls(directory.url, detail=False))
+    return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+
+def read(path: Path | Url) -> bytes:
+    """The whole file. Raises DataError where a remote one is missing or cannot be read."""
+    if isinstance(path, Path):
+        return path.read_bytes()
+    try:
+        return remote.ask(path, lambda fs: remote.cat(fs, path.url))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+
+
+def stream(path: Path | Url) -> BinaryIO:
+    """The file, to be read from beginning to end; seekable."""
+    if isinstance(path, Path):
+        return path.open("rb", buffering=0)
+    length = size(path)
+    if length is None:
+        raise DataError(f"{path}: there is no such file")
+    return io.BufferedReader(_Blocks(path, length), remote.LARGEST)
+
+
+class _Blocks(io.RawIOBase):
+    """A remote file as a stream: one ranged request a read, each tried again by itself."""
+
+    def __init__(self, path: Url, length: int):
+        self._path, self._length, self._pos = path, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._pos = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._pos, 2: self._length}[whence]
+        return self._pos
+
+    def readinto(self, buffer) -> int:
+        wanted = min(len(buffer), remote.LARGEST, self._length - self._pos)
+        if wanted <= 0:
+            return 0
+        data = remote.read_range(remote.Range(self._path, self._pos, wanted))
+        buffer[: len(data)] = data
+        self._pos += len(data)
+        return len(data)
