@@ -51,10 +51,11 @@ class Mixture:
         period: int = 1,
     ):
         schedule = Schedule([count for _, count in sources.values()], batch_size, period)
-        for name, (examples, _) in sources.items():
-            if not 0 < len(examples) < 2**32 - 1:
-                raise DataError(f"source {name!r} has {len(examples)} examples")
         self.names = tuple(sources)
+        self.lengths = {name: len(examples) for name, (examples, _) in sources.items()}
+        for name, length in self.lengths.items():
+            if not 0 < length < 2**32 - 1:
+                raise DataError(f"source {name!r} has {length} examples")
         self.batch_size, self.seed = batch_size, seed
         self.rows = _Rows(sources, schedule, seed, transform)
 
@@ -89,8 +90,8 @@ class Mixture:
         """How far every source has been read before `step`."""
         return {
             name: Progress(*divmod(drawn, length))
-            for name, drawn, length in zip(
-                self.names, self.rows.schedule.drawn(step), self.rows.lengths, strict=True
+            for (name, length), drawn in zip(
+                self.lengths.items(), self.rows.schedule.drawn(step), strict=True
             )
         }
 
@@ -103,10 +104,9 @@ class _Rows(grain.MapDataset):
         self._examples = [examples for examples, _ in sources.values()]
         self._transform = transform
         self.schedule = schedule
-        self.lengths = [len(examples) for examples in self._examples]
         self._shuffled = [
-            EpochShuffle(length, _source_seed(seed, name))
-            for name, length in zip(sources, self.lengths, strict=True)
+            EpochShuffle(len(examples), _source_seed(seed, name))
+            for name, (examples, _) in sources.items()
         ]
 
     def __len__(self) -> int:
