@@ -32,6 +32,12 @@ def get_config() -> ConfigDict:
 
     # name -> {kind: robot|web, path, split, spec, share}; see source() below
     config.sources = ConfigDict()
+    config.mixture = ""  # a row of rt2/data/mixtures.py, which joins the sources: oxe_magic_soup
+    config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION
+    config.mixture_split = "train"  # of the mixture's data sets; "train[:95%]" holds the rest out
+    config.mixture_without = ()  # data sets of the mixture to leave out
+    config.mixtures = ConfigDict()  # rows for mixtures that rt2/data/mixtures.py lacks
+    config.share_period = 1  # batches over which the shares are exact; 1 is every batch
     # the same form, for evaluation while training; `share` is ignored
     config.eval_sources = ConfigDict()
     config.dataset_specs = ConfigDict()  # rows for data sets that rt2/data/specs.py lacks
@@ -71,6 +77,7 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float) -> Conf
 
     kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, a TFDS `vqa`
     folder or a glob of WebDataset tars. spec: the row of rt2/data/specs.py, for robot sources.
-    share: its part of every batch; the shares are divided by their sum, 0 leaves it out.
+    share: its part of every batch; the shares are divided by their sum, 0 leaves it out. Beside a
+    config.mixture it is a part of 1, and the mixture has the rest.
     """
     return ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -12,6 +11,7 @@ import grain
 import numpy as np
 
 from rt2.data.errors import DataError
+from rt2.data.shares import Schedule
 from rt2.data.shuffle import EpochShuffle
 
 Batch = dict[str, np.ndarray]
@@ -32,36 +32,14 @@ class Progress(NamedTuple):
     examples: int
 
 
-def rows_from_shares(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:
-    """Rows of a batch for each share (any positive scale), by the largest remainder.
-
-    The rows sum to `batch_size`; on equal remainders the source named first gains. Raises DataError
-    for a share that is not positive or that is too small for one row.
-    """
-    if not shares or any(not share > 0 for share in shares.values()):
-        raise DataError(f"shares must be positive: {dict(shares)}")
-    total = sum(Fraction(share) for share in shares.values())
-    exact = {name: Fraction(share) / total * batch_size for name, share in shares.items()}
-    rows = {name: int(value) for name, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: rows[name] - exact[name])
-    for name in by_remainder[: batch_size - sum(rows.values())]:
-        rows[name] += 1
-    if empty := [name for name, count in rows.items() if count == 0]:
-        raise DataError(
-            f"the share of {', '.join(empty)} is below one row of a batch of {batch_size}: raise "
-            "the share or the batch size, or leave the source out"
-        )
-    return rows
-
-
 class Mixture:
     """Endless batches of `batch_size` rows from several sources.
 
-    `sources`: name -> (examples, rows in every batch). `transform` turns a record into a dict of
-    arrays of fixed shapes; it runs on reader threads. Every source is shuffled globally anew each
-    epoch, without memory. A row also carries `source` int32, the position of its source in
-    `names`, and `example_index` int64, its index in the source.
-    Raises DataError where the rows do not sum to `batch_size` or a source is empty.
+    `sources`: name -> (examples, rows in `period` batches; see `shares.Schedule`). `transform`
+    turns a record into a dict of arrays of fixed shapes; it runs on reader threads. Every source is
+    shuffled globally anew each epoch, without memory. A row also carries `source` int32, the
+    position of its source in `names`, and `example_index` int64, its index in the source.
+    Raises DataError where the rows do not sum to `batch_size * period` or a source is empty.
     """
 
     def __init__(
@@ -70,20 +48,16 @@ class Mixture:
         batch_size: int,
         seed: int,
         transform: Callable[[Any], Mapping[str, Any]],
+        period: int = 1,
     ):
-        rows = {name: count for name, (_, count) in sources.items()}
-        if sum(rows.values()) != batch_size or any(count < 1 for count in rows.values()):
-            raise DataError(
-                f"rows a batch {rows} must be positive and sum to batch_size={batch_size}; "
-                "rows_from_shares computes them"
-            )
-        for name, (examples, _) in sources.items():
-            if not 0 < len(examples) < 2**32 - 1:
-                raise DataError(f"source {name!r} has {len(examples)} examples")
+        schedule = Schedule([count for _, count in sources.values()], batch_size, period)
         self.names = tuple(sources)
+        self.lengths = {name: len(examples) for name, (examples, _) in sources.items()}
+        for name, length in self.lengths.items():
+            if not 0 < length < 2**32 - 1:
+                raise DataError(f"source {name!r} has {length} examples")
         self.batch_size, self.seed = batch_size, seed
-        self.rows_per_batch = rows
-        self.rows = _Rows(sources, batch_size, seed, transform)
+        self.rows = _Rows(sources, schedule, seed, transform)
 
     def batch(self, step: int) -> Batch:
         """The global batch of `step`: arrays [batch_size, ...]."""
@@ -115,25 +89,24 @@ class Mixture:
     def progress(self, step: int) -> dict[str, Progress]:
         """How far every source has been read before `step`."""
         return {
-            name: Progress(*divmod(step * self.rows_per_batch[name], length))
-            for name, length in zip(self.names, self.rows.lengths, strict=True)
+            name: Progress(*divmod(drawn, length))
+            for (name, length), drawn in zip(
+                self.lengths.items(), self.rows.schedule.drawn(step), strict=True
+            )
         }
 
 
 class _Rows(grain.MapDataset):
     """Row `step * batch_size + r` of the stream, by number."""
 
-    def __init__(self, sources, batch_size: int, seed: int, transform):
+    def __init__(self, sources, schedule: Schedule, seed: int, transform):
         super().__init__()
         self._examples = [examples for examples, _ in sources.values()]
-        self._counts = [count for _, count in sources.values()]
         self._transform = transform
-        self._layout = _layout(self._counts)
-        self._batch_size = batch_size
-        self.lengths = [len(examples) for examples in self._examples]
+        self.schedule = schedule
         self._shuffled = [
-            EpochShuffle(length, _source_seed(seed, name))
-            for name, length in zip(sources, self.lengths, strict=True)
+            EpochShuffle(len(examples), _source_seed(seed, name))
+            for name, (examples, _) in sources.items()
         ]
 
     def __len__(self) -> int:
@@ -142,9 +115,8 @@ class _Rows(grain.MapDataset):
     def __getitem__(self, i):
         if isinstance(i, slice):
             return self.slice(i)
-        step, row = divmod(i, self._batch_size)
-        source, rank = self._layout[row]
-        index = self._shuffled[source][step * self._counts[source] + rank]
+        source, drawn = self.schedule.place(i)
+        index = self._shuffled[source][drawn]
         arrays = dict(self._transform(self._examples[source][index]))
         arrays["source"] = np.int32(source)
         arrays["example_index"] = np.int64(index)
@@ -163,17 +135,7 @@ class _ProcessRows(grain.MapDataset):
         if isinstance(i, slice):
             return self.slice(i)
         step, row = divmod(i, self._count)
-        return self._parent[(self._start + step) * self._parent._batch_size + self._first + row]
-
-
-def _layout(counts: list[int]) -> list[tuple[int, int]]:
-    """(source, rank within the source) of every row of a batch, the sources evenly interleaved."""
-    places = [
-        ((rank + Fraction(1, 2)) / count, source, rank)
-        for source, count in enumerate(counts)
-        for rank in range(count)
-    ]
-    return [(source, rank) for _, source, rank in sorted(places)]
+        return self._parent[(self._start + step) * self._parent.schedule.batch_size + self._first + row]
 
 
 def _source_seed(seed: int, name: str) -> int:

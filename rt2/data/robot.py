@@ -76,6 +76,14 @@ class RobotExamples:
         return np.concatenate([column[self._rows] for column in self._columns()], axis=1)
 
     @cached_property
+    def states(self) -> np.ndarray | None:
+        """The states of all trainable steps, float32 [N, S], in order; None without a state."""
+        if self.spec.state is None:
+            return None
+        column = self.steps.split.column(f"{self.steps.leaf(self.spec.state).key}.value")
+        return np.asarray(column[self._rows], np.float32).reshape(len(self), -1)
+
+    @cached_property
     def statistics(self) -> statistics.Statistics:
         """Exact statistics of `actions`."""
         return statistics.describe(self.actions)

@@ -34,7 +34,7 @@ class EpochShuffle:
         return int(index)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)  # two epochs of 128 small sources, 32 MB at most
 def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     raw = np.random.Philox(key=[seed, epoch]).random_raw(length)
     return np.argsort(raw, kind="stable").astype(np.uint16)

@@ -13,11 +13,13 @@ import numpy as np
 from rt2.actions import ActionCodec
 from rt2.data import specs
 from rt2.data.errors import DataError, nearest
-from rt2.data.mixture import Mixture, rows_from_shares
+from rt2.data.mixture import Mixture
 from rt2.data.robot import RobotExamples
+from rt2.data.shares import rows_from_shares
 from rt2.data.vqa import WebExamples
 from rt2.preprocess import Preprocess
 from rt2.prompts import action_prompt
+from rt2.train.source_rows import shares, training_rows
 
 KINDS = ("robot", "web")
 INSTRUCTION_WEIGHT = 20  # an instruction stands for many rows, a web text for one
@@ -72,11 +74,10 @@ class WebRows:
 
 
 def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Source]:
-    """The sources of config.sources (those with a share) or config.eval_sources, opened."""
+    """The "sources" to train on (see `source_rows.training_rows`) or "eval_sources", opened."""
     opened = {}
-    for name, row in config[which].items():
-        if which == "sources" and row.share == 0:
-            continue
+    rows = training_rows(config) if which == "sources" else config.eval_sources
+    for name, row in rows.items():
         if row.kind not in KINDS:
             raise DataError(f"config.{which}.{name}.kind={row.kind!r}: {nearest(row.kind, KINDS)}")
         if row.kind == "robot":
@@ -171,11 +172,12 @@ def make_mixture(
     config: ml_collections.ConfigDict, sources: Mapping[str, Source], preprocess: Preprocess
 ) -> Mixture:
     """Batches of the configured shares."""
-    shares = {name: config.sources[name].share for name in sources}
-    counts = rows_from_shares(shares, config.batch_size)
-    log.info("rows of a batch: %s", counts)
+    period = config.share_period
+    lengths = {name: len(source.examples) for name, source in sources.items()}
+    counts = rows_from_shares(shares(config, lengths), config.batch_size, period)
+    log.info("rows of %s: %s", "a batch" if period == 1 else f"{period} batches", counts)
     mixed = {name: (rows(source, preprocess), counts[name]) for name, source in sources.items()}
-    return Mixture(mixed, config.batch_size, config.seed, transform=dict)
+    return Mixture(mixed, config.batch_size, config.seed, transform=dict, period=period)
 
 
 def data_identity(sources: Mapping[str, Source]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from rt2.models.build import Model
 from rt2.preprocess import Preprocess
 from rt2.train import evaluation, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
-from rt2.train.metrics import MetricWriter, step_figures
+from rt2.train.metrics import MetricWriter, progress_figures, step_figures
 from rt2.train.optimizer import frozen_paths, make_optimizer
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
@@ -73,7 +73,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             last = step == config.num_steps
             if last or step % config.log_interval == 0:
                 figures = step_figures(jax.device_get(measured), run.mixture.names)
-                metrics.write(step, figures | clock.figures(step) | {"batch_crc32": order})
+                figures |= progress_figures(run.mixture, step) | clock.figures(step)
+                metrics.write(step, figures | {"batch_crc32": order})
             if last or (config.eval_interval and step % config.eval_interval == 0):
                 metrics.write(step, evaluate(run, state))
                 clock.restart(step)

@@ -11,6 +11,8 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from rt2.data.mixture import Mixture
+
 
 class MetricWriter:
     """Rows of figures by step, to `workdir`/metrics.jsonl and TensorBoard events beside it.
@@ -33,7 +35,7 @@ class MetricWriter:
             total=num_steps, initial=start_step, unit="step", disable=not sys.stderr.isatty()
         )
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
+    def write(self, step: int, figures: Mapping[str, float | None]) -> None:
         """One row; figures that are None are left out."""
         row = {name: _plain(value) for name, value in figures.items() if value is not None}
         self._file.write(json.dumps({"step": step, **row}) + "\n")
@@ -66,8 +68,13 @@ def _plain(value: float) -> float | int:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def step_figures(metrics: Mapping[str, np.ndarray], names: tuple[str, ...]) -> dict[str, float]:
-    """Figures of one step from its metrics: totals, and loss and token accuracy by source."""
+def step_figures(
+    metrics: Mapping[str, np.ndarray], names: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Figures of one step from its metrics: totals, and loss and token accuracy by source.
+
+    Those of a source without a row in the batch are None.
+    """
     figures = {
         "loss": metrics["loss"],
         "grad_norm": metrics["grad_norm"],
@@ -75,6 +82,17 @@ def step_figures(metrics: Mapping[str, np.ndarray], names: tuple[str, ...]) -> d
     }
     for i, name in enumerate(names):
         tokens = metrics["tokens"][i]
-        figures[f"{name}/loss"] = metrics["entropy"][i] / tokens
-        figures[f"{name}/token_accuracy"] = metrics["correct"][i] / tokens
+        figures[f"{name}/loss"] = metrics["entropy"][i] / tokens if tokens else None
+        figures[f"{name}/token_accuracy"] = metrics["correct"][i] / tokens if tokens else None
+    return figures
+
+
+def progress_figures(mixture: Mixture, step: int) -> dict[str, float]:
+    """How many examples of every source have been trained on after `step`, and how many epochs."""
+    figures = {}
+    for name, progress in mixture.progress(step).items():
+        length = mixture.lengths[name]
+        drawn = progress.epoch * length + progress.examples
+        figures[f"{name}/examples"] = drawn
+        figures[f"{name}/epochs"] = drawn / length
     return figures

@@ -1,9 +1,11 @@
-"""Quantiles, warnings, bounds and the OpenVLA layout."""
+"""Quantiles, warnings and bounds."""
 
-import json
+import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rt2.data import statistics
 from rt2.data.errors import DataError
@@ -47,12 +49,41 @@ def test_bounds_rules():
         statistics.bounds(stats, ("min_max",))
 
 
-def test_openvla_layout(tmp_path):
-    stats = statistics.describe(np.linspace([0.0, 0.0], [1.0, 2.0], 11))
-    path = tmp_path / "dataset_statistics.json"
-    statistics.write_openvla(path, "mine", stats, trajectories=3, mask=[True, False])
-    written = json.loads(path.read_text())["mine"]
-    assert written["num_transitions"] == 11 and written["num_trajectories"] == 3
-    assert written["action"]["mask"] == [True, False]
-    assert written["action"]["q99"] == list(stats.q99) == written["action"]["p99"]
-    assert set(written["action"]) >= {"mean", "std", "min", "max", "q01", "q99"}
+@given(
+    st.integers(1, 400),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=200, deadline=None)
+def test_quantiles_are_those_of_numpy_to_the_last_bit(count, dtype, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(count, 2)).astype(dtype)
+    values[:, 1] = np.round(values[:, 1])  # ties
+    found, exact = statistics.describe(values), values.astype(np.float64)
+    np.testing.assert_array_equal(found.q01, np.quantile(exact, 0.01, axis=0))
+    np.testing.assert_array_equal(found.q99, np.quantile(exact, 0.99, axis=0))
+    np.testing.assert_array_equal(found.min, exact.min(axis=0))
+    np.testing.assert_allclose(found.mean, exact.mean(axis=0), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found.std, exact.std(axis=0), rtol=1e-12, atol=1e-15)
+
+
+def test_one_column_is_held_at_a_time(tmp_path):
+    count = 1_000_000
+    values = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float32, (count, 7))
+    values[:] = np.arange(count, dtype=np.float32)[:, None]
+    tracemalloc.start()
+    found = statistics.describe(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.q99 == pytest.approx((0.99 * (count - 1),) * 7)
+    assert peak < 1.5 * 4 * count
+
+
+def test_figures_that_a_file_lacks_are_asked_for_by_name():
+    stats = statistics.Statistics(None, (0.0,), (1.0,), None, None, (-2.0,), (3.0,))
+    assert statistics.bounds(stats, "q01_q99") == ((-2.0,), (3.0,))
+    for rule in ("min_max", "symmetric"):
+        with pytest.raises(DataError, match=f"bounds '{rule}': the statistics have no min"):
+            statistics.bounds(stats, rule)
+    with pytest.raises(DataError, match="did you mean 'q01_q99'"):
+        statistics.bounds(stats, "q01q99")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2.data.errors import DataError
-from rt2.data.mixture import Mixture, Progress, rows_from_shares
+from rt2.data.mixture import Mixture, Progress
 from rt2.data.shuffle import TABLE, EpochShuffle
 
 
@@ -117,38 +117,8 @@ def test_progress_is_arithmetic():
     assert mixture().progress(20) == {"source0": Progress(2, 18), "source1": Progress(4, 8)}
 
 
-@pytest.mark.parametrize(
-    ("shares", "size", "rows"),
-    [
-        ({"a": 0.5, "b": 0.5}, 7, {"a": 4, "b": 3}),
-        ({"a": 2, "b": 1}, 64, {"a": 43, "b": 21}),
-        ({"a": 0.66, "b": 0.3, "c": 0.04}, 32, {"a": 21, "b": 10, "c": 1}),
-        ({"a": 1}, 5, {"a": 5}),
-    ],
-)
-def test_rows_from_shares(shares, size, rows):
-    assert rows_from_shares(shares, size) == rows
-
-
-@given(
-    shares=st.lists(st.floats(0.05, 1), min_size=1, max_size=5),
-    size=st.integers(128, 512),
-)
-@settings(max_examples=50, deadline=None)
-def test_rows_differ_from_the_shares_by_less_than_one(shares, size):
-    named = {str(i): share for i, share in enumerate(shares)}
-    rows = rows_from_shares(named, size)
-    assert sum(rows.values()) == size
-    for name, share in named.items():
-        assert abs(rows[name] - size * share / sum(shares)) < 1
-
-
-def test_wrong_shares_and_rows():
-    with pytest.raises(DataError, match="share of b is below one row of a batch of 8"):
-        rows_from_shares({"a": 0.99, "b": 0.01}, 8)
-    with pytest.raises(DataError, match="positive"):
-        rows_from_shares({"a": 1.0, "b": 0.0}, 8)
-    with pytest.raises(DataError, match="sum to batch_size=9"):
+def test_wrong_rows():
+    with pytest.raises(DataError, match=r"sum to batch_size \* share_period = 9 \* 1"):
         Mixture({"a": (Numbers(3, 0), 8)}, 9, 0, transform)
     with pytest.raises(DataError, match="'a' has 0 examples"):
         Mixture({"a": (Numbers(0, 0), 8)}, 8, 0, transform)
