@@ -23,10 +23,10 @@ class Block(NamedTuple):
     first: np.ndarray
 
 
-def blocks(steps: RldsSteps, size: int = BLOCK) -> Iterator[Block]:
-    """The episodes of a split in blocks of about `size` steps."""
+def blocks(steps: RldsSteps) -> Iterator[Block]:
+    """The episodes of a split in blocks of about BLOCK steps."""
     first = steps.split.column("episode.first")
-    cuts = np.searchsorted(first, np.arange(0, steps.split.steps, size), side="right") - 1
+    cuts = np.searchsorted(first, np.arange(0, steps.split.steps, BLOCK), side="right") - 1
     cuts = np.unique(np.append(cuts, steps.split.episodes))
     for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
         local = np.asarray(first[begin : end + 1])
