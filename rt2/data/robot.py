@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rt2.data import image, selection, statistics
+from rt2.data import finite, image, selection, statistics
 from rt2.data.dataset_spec import DatasetSpec
 from rt2.data.errors import DataError, nearest
 from rt2.data.instructions import Instructions
@@ -53,7 +53,8 @@ class RobotExamples:
                 f"{self.steps.index.directory}: split {name!r} has no trainable step "
                 f"(dropped: {self.dropped})"
             )
-        self._check_finite()
+        columns = (self._actions, self._state, self._stop)
+        finite.check(self.steps, self._runs, [c for c in columns if c is not None])
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -61,19 +62,40 @@ class RobotExamples:
     def __getitem__(self, i: int) -> RobotExample:
         row, last = self._runs[i]
         episode, step = self.steps.position(row)
-        begin, end = row - step, int(self.steps.split.column("episode.first")[episode + 1])
         frames = [row - min(back, step) for back in reversed(range(self.history))]
         return RobotExample(
-            images=tuple(self._image(self.spec.camera, frame) for frame in frames),
+            images=tuple(self.image(frame) for frame in frames),
             instruction=self._instructions[row],
-            action=self._actions.row(row, begin, end),
-            terminate=self._terminates(row, begin, end, last),
-            state=None if self._state is None else self._state.row(row, begin, end),
+            action=self._actions.row(row, *self._span(row)),
+            terminate=self._terminates(row, last),
+            state=self.state(i),
             episode=episode,
             step=step,
             example_id=self.steps.example_id(row),
-            views={camera: self._image(camera, row) for camera in self.cameras},
+            views={camera: self.image(row, camera) for camera in self.cameras},
         )
+
+    def row(self, i: int) -> int:
+        """Which step of `steps` example `i` is."""
+        return self._runs[i][0]
+
+    def instruction(self, i: int) -> str:
+        """The instruction of example `i`."""
+        return self._instructions[self.row(i)]
+
+    def state(self, i: int) -> np.ndarray | None:
+        """The proprioceptive state of example `i`, float32 [S]; None where the spec has none."""
+        row = self.row(i)
+        return None if self._state is None else self._state.row(row, *self._span(row))
+
+    def image(self, row: int, camera: str | None = None) -> np.ndarray:
+        """What a camera, the spec's own where it is None, saw at step `row` of `steps`.
+
+        uint8 [H, W, 3].
+        """
+        camera = self.spec.camera if camera is None else camera
+        data = self.steps.encoded(camera, row)
+        return image.decode(data, f"{self.steps.example_id(row)}: {camera}")
 
     @property
     def content_hash(self) -> str:
@@ -87,9 +109,19 @@ class RobotExamples:
         return self._runs.episodes
 
     @cached_property
+    def episode_starts(self) -> np.ndarray:
+        """The first example of every episode that has one, and the end: int64 [`episodes` + 1]."""
+        return np.append(0, self._runs.ends[self._runs.last])
+
+    @cached_property
     def actions(self) -> np.ndarray:
         """The actions of all trainable steps, float32 [N, D], in order."""
         return self._collect(self._actions)
+
+    @cached_property
+    def states(self) -> np.ndarray | None:
+        """The states of all trainable steps, float32 [N, S]; None where the spec has none."""
+        return None if self._state is None else self._collect(self._state)
 
     @cached_property
     def statistics(self) -> statistics.Statistics:
@@ -161,38 +193,16 @@ class RobotExamples:
             raise DataError(f"{where}: terminate has {stop} values, expected 1")
         return actions, state, stop
 
-    def _terminates(self, row: int, begin: int, end: int, last: bool) -> bool:
+    def _span(self, row: int) -> tuple[int, int]:
+        """The first step of the episode of `row`, and the first of the next."""
+        episode = int(self.steps.split.column("step.episode")[row])
+        begin, end = self.steps.split.column("episode.first")[episode : episode + 2]
+        return int(begin), int(end)
+
+    def _terminates(self, row: int, last: bool) -> bool:
         if self._stop is not None:
-            return bool(self._stop.row(row, begin, end)[0] > 0.5)
+            return bool(self._stop.row(row, *self._span(row))[0] > 0.5)
         return last and self.spec.terminate == "last_trainable"
-
-    def _check_finite(self) -> None:
-        columns = [c for c in (self._actions, self._state, self._stop) if c is not None]
-        used = [pair for c in columns for pair in c.features if pair[1].kind == "number"]
-        for begin, end, first in selection.blocks(self.steps):
-            for part, leaf in used:
-                values = columns[0].stored(leaf, begin, end)
-                if values.dtype.kind != "f":
-                    continue
-                bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-                if bad.any():
-                    self._refuse_used(part, bad, begin, end, first)
-
-    def _refuse_used(self, part: Part, bad: np.ndarray, begin: int, end: int, first) -> None:
-        """Raises DataError where a trainable step depends on one of the `bad` values."""
-        chosen = self._runs.mask(begin, end)
-        if part.episodic:  # it may depend on any step of its episode
-            episodes = np.repeat(np.arange(len(first) - 1), np.diff(first))
-            chosen = np.isin(episodes, episodes[chosen])
-        if not (bad & chosen).any():
-            return
-        episode, step = self.steps.position(begin + int(np.flatnonzero(bad & chosen)[0]))
-        reason = f"{part.feature}: NaN or infinite at step {step}"
-        raise selection.episode_error(self.steps, episode, reason)
-
-    def _image(self, camera: str, row: int) -> np.ndarray:
-        data = self.steps.encoded(camera, row)
-        return image.decode(data, f"{self.steps.example_id(row)}: {camera}")
 
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<begin>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")

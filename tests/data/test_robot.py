@@ -243,6 +243,12 @@ def test_the_size_of_blocks_changes_nothing(tiny, spec, monkeypatch):
     assert len(parts) == len(whole) == 17 and parts.dropped == whole.dropped
     assert parts.instructions == whole.instructions
     np.testing.assert_array_equal(parts.actions, whole.actions)
+    rows = [whole[i] for i in range(17)]
+    np.testing.assert_array_equal(parts.states, [row.state for row in rows])
+    starts = parts.episode_starts
+    assert [rows[i].step for i in starts[:-1]] == [0] * 6 and starts[-1] == 17
+    assert [rows[i - 1].terminate for i in starts[1:]] == [True] * 6
+    assert whole.instruction(3) == "a" and whole.row(4) == 6
     with pytest.raises(IndexError):
         whole[17]
 
