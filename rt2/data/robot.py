@@ -1,13 +1,12 @@
 """Trainable steps of a robot data set, as a dataset spec describes it."""
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from rt2.data import finite, image, selection, statistics
+from rt2.data import finite, image, selection, splits, statistics
 from rt2.data.dataset_spec import DatasetSpec
 from rt2.data.errors import DataError, nearest
 from rt2.data.instructions import Instructions
@@ -21,7 +20,8 @@ class RobotExamples:
 
     `split` may name a part of its episodes, "train[:20]" or "train[90%:]".
     `history` images end with the step's own; before the first step the first image stands again.
-    `cameras`: which of the spec's further cameras to decode too, into `views`.
+    `cameras`: which of the spec's further cameras to decode too, into `views`. `quarantine`: the
+    share of damaged records that may be left out (`index.build`).
     `dropped` counts the steps that the spec leaves out, by reason. Raises DataError where the spec
     does not fit the features, an action is not finite or an episode has no step left.
     """
@@ -33,11 +33,12 @@ class RobotExamples:
         spec: DatasetSpec,
         history: int = 1,
         cameras: Sequence[str] = (),
+        quarantine: float = 0.0,
     ):
         if history < 1:
             raise DataError(f"history={history}: the number of images must be at least 1")
-        name, self._part = parse_split(split)
-        self.steps = RldsSteps(directory, name)
+        name, self._part = splits.parse(split)
+        self.steps = RldsSteps(directory, name, quarantine=quarantine)
         self.spec, self.history, self.cameras = spec, history, tuple(cameras)
         if not self.steps.index.features.episodic:
             raise DataError(f"{directory}: has no RLDS steps; read it with rt2.data.vqa")
@@ -45,8 +46,7 @@ class RobotExamples:
         self._check_cameras(where)
         self._instructions = Instructions(self.steps, spec.instruction, where)
         self._actions, self._state, self._stop = self._columns(where)
-        count = self.steps.split.episodes
-        part = slice(*(_boundary(text, count) for text in self._part))
+        part = slice(*splits.bounds(split, self.steps.split.episodes))
         self._runs, self.dropped = selection.choose(self.steps, spec, part, self._instructions)
         if not len(self._runs):
             raise DataError(
@@ -123,14 +123,6 @@ class RobotExamples:
         return None if self._state is None else self._collect(self._state)
 
     @cached_property
-    def states(self) -> np.ndarray | None:
-        """The states of all trainable steps, float32 [N, S], in order; None without a state."""
-        if self.spec.state is None:
-            return None
-        column = self.steps.split.column(f"{self.steps.leaf(self.spec.state).key}.value")
-        return np.asarray(column[self._rows], np.float32).reshape(len(self), -1)
-
-    @cached_property
     def statistics(self) -> statistics.Statistics:
         """Exact statistics of `actions`."""
         return statistics.describe(self.actions)
@@ -204,23 +196,3 @@ class RobotExamples:
         if self._stop is not None:
             return bool(self._stop.row(row)[0] > 0.5)
         return last and self.spec.terminate == "last_trainable"
-
-
-_SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<begin>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")
-
-
-def parse_split(split: str) -> tuple[str, tuple[str, str]]:
-    """("train", ("", "80%")) of "train[:80%]". Raises DataError for another form."""
-    found = _SPLIT.fullmatch(split)
-    if found is None:
-        raise DataError(
-            f"split {split!r}: expected a name such as train, train[:20] or train[:80%]"
-        )
-    return found["name"], (found["begin"] or "", found["end"] or "")
-
-
-def _boundary(text: str, count: int) -> int | None:
-    """An episode number of a slice; per cent are rounded to the nearest, as TFDS does."""
-    if text.endswith("%"):
-        return round(int(text[:-1]) * count / 100)
-    return int(text) if text else None

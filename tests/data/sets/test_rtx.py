@@ -279,7 +279,6 @@ def test_viola(of, generate, compare):
     compare(directory, "viola", oracle, "agentview_rgb")
 
 
-@pytest.mark.xfail(raises=DataError, reason="a float32 image cannot be indexed yet", strict=False)
 def test_berkeley_autolab_ur5(of, generate, compare, by_hand):
     observation = {
         "hand_image": of.image(480, 640),
