@@ -1,6 +1,7 @@
 """Image-text examples by number, whatever files hold them."""
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ _PACKED = {
     "jsonl": (jsonl.PATTERN, "jsonl"),
     "array_record": (array_records.PATTERN, "ArrayRecord"),
 }
-_ENDINGS = {".tar": "tar", ".jsonl": "jsonl", ".array_record": "array_record", ".json": "json"}
+_ENDING = re.compile(r"\.(tar|jsonl|json)$|\.(array_record)")
 
 
 class WebExamples:
@@ -114,10 +115,13 @@ def _by_name(path: Path) -> str:
     if (path / "features.json").is_file():
         return "tfds"
     names = [p.name for p in path.iterdir()] if path.is_dir() else [path.name]
-    found = sorted({kind for name in names for end, kind in _ENDINGS.items() if end in name})
+    ends = filter(None, map(_ENDING.search, names))
+    found = sorted({end[1] or end[2] for end in ends})
     if len(found) == 1 and (found[0] != "json" or not path.is_dir()):
         return found[0]
     said = f"holds files of {', '.join(found)}; name a file or a glob" if found else "is none"
+    if not found and not path.exists():
+        said = "is not there; a name that ends differently is none"
     readable = "\n".join(f"  {name:13} {what}" for name, what in FORMATS.items())
     raise DataError(f"{path}: {said} of what can be read:\n{readable}")
 

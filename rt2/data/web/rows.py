@@ -121,8 +121,8 @@ def _language(record: Mapping[str, Any], options: Options, where: str) -> str:
 
 
 def _text(record: Mapping[str, Any], name: str, where: str) -> str:
-    if name not in record or not isinstance(record[name], str):
-        raise DataError(f"{where}: {name!r} is missing or not text: {dict(record)!r:.80}")
+    if name not in record or not isinstance(record[name], str) or not record[name].strip():
+        raise DataError(f"{where}: {name!r} is missing, empty or not text: {dict(record)!r:.80}")
     return record[name]
 
 
