@@ -43,7 +43,7 @@ def sets(tmp_path, write, wire):
                 )
                 for n in range(5)
             ]
-            files = [write.records(folder / "x.array_record", records)]
+            files = [write.records(folder / "x.array_record", records, "group_size:1,uncompressed")]
         else:
             rows = [{"image": f"{n}.jpg", "caption": caption(n)} for n in range(5)]
             files = [write.lines(folder / "x.jsonl", rows)]
@@ -130,8 +130,6 @@ def test_every_bit_of_an_image_counts(sets, kind, wire):
     data = wire.jpeg(3)
     path = files[4] if kind == "jsonl" else files[0]
     start = path.read_bytes().find(data)
-    if start < 0:
-        pytest.skip("the records are compressed")
     for bit in range(8 * start, 8 * (start + len(data)), 401):
         flip(path, bit)
         with pytest.raises(DataError, match="x/3|x/4"):
