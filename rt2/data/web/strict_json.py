@@ -1,4 +1,4 @@
-"""JSON in which nothing is lost on the way: no repeated member, no NaN, no half of a surrogate."""
+"""JSON in which nothing is lost on the way: no repeated member and no NaN."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,10 @@ def loads(data: bytes, where: str) -> Any:
     The standard reader would keep the last of two members of one name and drop the other.
     """
     try:
-        text = data.decode()
-        value = json.loads(text, object_pairs_hook=_members, parse_constant=_constant)
-        if "\\u" in text:  # only an escape can hide a lone surrogate
-            json.dumps(value, ensure_ascii=False).encode()
+        return json.loads(data.decode(), object_pairs_hook=_members, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({_reason(error)}). Write it again.") from None
-    return value
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{where}: not JSON ({reason}). Write it again.") from None
 
 
 def load(path: Path) -> Any:
@@ -42,9 +39,3 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return "it holds half of a surrogate pair"
-    return f"{type(error).__name__}: {error}"

@@ -139,6 +139,31 @@ def test_every_bit_of_an_image_counts(sets, kind, wire):
     opened[3]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_whole_file_with_the_same_stamp_gives_no_image(sets, kind, write, wire):
+    open_set, files = sets(kind)
+    opened = open_set()
+    times, size = files[0].stat(), files[0].stat().st_size
+    if kind == "array_record":
+        changed = [wire.jpeg(n)[:-40] + b"\x55" + wire.jpeg(n)[-39:] for n in range(5)]
+        records = [wire.example({"image": ("bytes", [data])}) for data in changed]
+        write.records(files[0], records, "group_size:1,uncompressed")
+    elif kind == "tar":
+        data = files[0].read_bytes()
+        for n in range(5):
+            data = data.replace(wire.jpeg(n), wire.jpeg(n)[::-1])
+        files[0].write_bytes(data)
+    else:
+        for n in range(5):
+            files[1 + n].write_bytes(wire.jpeg(9))
+    assert files[0].stat().st_size == size
+    os.utime(files[0], ns=(times.st_atime_ns, times.st_mtime_ns))
+    for examples in (opened, open_set()):
+        for i in range(5):
+            with pytest.raises(DataError, match=f"^x/{i + (kind == 'jsonl')}/0: "):
+                examples[i]
+
+
 def test_a_touched_file_is_digested_once_and_accepted(sets, monkeypatch):
     from rt2.data.web import index
 
