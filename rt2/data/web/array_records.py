@@ -14,7 +14,6 @@ a complaint as one of no records, and is refused here for that.
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,6 @@ class ArrayRecordImages:
 
     def __init__(self, directory: Path, files: Sequence[str]):
         self._directory, self._files = directory, files
-        self._lock = threading.Lock()
         self._opened: dict[tuple[int, int], _Reader] = {}
 
     def read(self, file: int, offset: int, length: int, crc: int, where: str) -> bytes:
@@ -68,10 +66,10 @@ class ArrayRecordImages:
 
     def _reader(self, file: int) -> "_Reader":
         key = os.getpid(), file  # a reader's state does not survive a fork
-        if key not in self._opened:
-            with self._lock:
-                if key not in self._opened:
-                    self._opened[key] = _Reader(self._directory / self._files[file])
+        if (
+            key not in self._opened
+        ):  # two threads may both open one; a lock would not survive a fork
+            self._opened.setdefault(key, _Reader(self._directory / self._files[file]))
         return self._opened[key]
 
 

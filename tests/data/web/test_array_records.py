@@ -1,5 +1,9 @@
 """ArrayRecord files, against the module that writes them and TensorFlow's tf.train.Example."""
 
+import concurrent.futures
+import functools
+import os
+
 import numpy as np
 import pytest
 
@@ -38,6 +42,28 @@ def test_records_are_rows(files, wire):
     assert examples.text(3) == ("Generate caption in fr", ("a,\nb",))
     assert examples[3].example_id == "set-train/3/0"
     assert examples[7].image is not None
+
+
+def _pixels(examples, i):
+    return examples[i].image.tobytes()
+
+
+def test_threads_and_forks_read_the_same(files):
+    examples = WebExamples(files)
+    expected = [_pixels(WebExamples(files), i) for i in range(8)]
+    numbers = [i % 8 for i in range(400)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(functools.partial(_pixels, examples), numbers))
+    assert found == [expected[i] for i in numbers]
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        same = [_pixels(examples, i) for i in range(8)] == expected
+        os.write(write, b"same" if same else b"other")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 5) == b"same"
+    os.close(read)
+    os.close(write)
 
 
 def test_records_of_tensorflow(tmp_path, write, wire):
