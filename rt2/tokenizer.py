@@ -2,7 +2,8 @@
 
 The tokenizer is a SentencePiece model trained on the text of the project's own shards, with the
 integers 0..999 as single pieces, as PaLI-X's has (RT-2, section 3.2). Ids 0, 1, 2 are pad, end and
-unknown, as in T5; the decoder starts from pad.
+unknown, as in T5; the decoder starts from pad. Sentinels of span corruption are control pieces: no
+text can produce them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rt2.errors import UserError
 
 PAD, EOS, UNK = 0, 1, 2
 INTEGERS = 1000
+_SENTINEL = "<extra_id_{}>"
 
 
 class TokenizerError(UserError):
@@ -44,9 +46,12 @@ class Tokenizer:
         return Tokenizer, (self.model,)
 
     @classmethod
-    def train(cls, text: Iterable[str], vocab_size: int) -> Tokenizer:
-        """A tokenizer of at most `vocab_size` pieces for `text`, 0..999 being one piece each."""
-        if vocab_size <= INTEGERS + 3:
+    def train(cls, text: Iterable[str], vocab_size: int, sentinels: int = 0) -> Tokenizer:
+        """A tokenizer of at most `vocab_size` pieces for `text`, 0..999 being one piece each.
+
+        `sentinels` of the pieces are kept for span corruption (T5 has 100).
+        """
+        if vocab_size <= INTEGERS + sentinels + 3:
             raise TokenizerError(f"vocab_size {vocab_size} leaves no room beside 0..999")
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
@@ -57,6 +62,7 @@ class Tokenizer:
             character_coverage=1.0,
             hard_vocab_limit=False,
             user_defined_symbols=[f"▁{i}" for i in range(INTEGERS)],
+            control_symbols=[_SENTINEL.format(i) for i in range(sentinels)],
             pad_id=PAD,
             eos_id=EOS,
             unk_id=UNK,
@@ -75,6 +81,14 @@ class Tokenizer:
     def digest(self) -> str:
         """SHA-256 of the model: two runs with the same digest read text alike."""
         return hashlib.sha256(self.model).hexdigest()
+
+    @property
+    def sentinels(self) -> tuple[int, ...]:
+        """The ids that stand for hidden spans, in order; none where the model has no such piece."""
+        found = []
+        while (i := self._pieces.piece_to_id(_SENTINEL.format(len(found)))) != UNK:
+            found.append(i)
+        return tuple(found)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without an end token."""
@@ -130,11 +144,11 @@ class ActionVocabulary:
     def overwrite(
         cls, tokenizer: Tokenizer, spec: ActionSpec, corpus: Iterable[str]
     ) -> ActionVocabulary:
-        """The ids that `corpus` uses least, the highest id first among equals."""
+        """The ids that `corpus` uses least, the highest first among equals; no sentinel."""
         counts: Counter[int] = Counter()
         for text in corpus:
             counts.update(tokenizer.encode(text))
-        candidates = range(UNK + 1, tokenizer.size)
+        candidates = sorted(set(range(UNK + 1, tokenizer.size)) - set(tokenizer.sentinels))
         rarest = sorted(candidates, key=lambda i: (counts[i], -i))[: max(spec.bins)]
         return cls("overwrite", tuple(rarest))
 

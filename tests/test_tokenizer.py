@@ -27,6 +27,20 @@ def test_training_is_deterministic(tokenizer):
     assert Tokenizer.train(TEXT, 1200).digest == tokenizer.digest
 
 
+def test_no_text_produces_a_sentinel(tokenizer):
+    assert tokenizer.sentinels == ()
+    with_some = Tokenizer.train(TEXT, 1200, sentinels=4)
+    ids = with_some.sentinels
+    assert len(set(ids)) == 4 and not {PAD, EOS, UNK} & set(ids)
+    for text in ("<extra_id_0>", "where is <extra_id_3> the", "▁<extra_id_1>"):
+        assert not set(ids) & set(with_some.encode(text))
+    assert with_some.decode([ids[2], *with_some.encode("12 hammer")]) == "12 hammer"
+    assert with_some.encode("12 345") == [i + 4 for i in tokenizer.encode("12 345")]
+    common = [*map(str, range(1000)), *TEXT]  # leaves few ids that are rarer than the sentinels
+    rarest = ActionVocabulary.overwrite(with_some, RT2, common)
+    assert not set(rarest.ids) & set(ids)
+
+
 def test_padded_ends_and_refuses_to_cut(tokenizer):
     row = tokenizer.padded("where is", 5, end=True)
     assert row[2:].tolist() == [EOS, PAD, PAD]

@@ -1,11 +1,12 @@
 """The two kinds of example that the data path hands out."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
-WEB_KINDS = ("vqa", "caption", "where", "what", "list", "name")
+WEB_KINDS = ("vqa", "caption", "where", "what", "list", "name", "detect", "text")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,19 @@ class RobotExample:
 class WebExample:
     """One question about one image uint8 [H, W, 3], with every accepted answer.
 
-    `kind` is one of WEB_KINDS, `question` the full text of the prompt.
+    `kind` is one of WEB_KINDS, `question` the full text of the prompt. An answer that several
+    people gave stands in `answers` as often as it was given. Where a source keeps rows without an
+    image, theirs is None; one of kind "text" has an empty question and the text as its answer.
     """
 
-    image: np.ndarray
+    image: np.ndarray | None
     kind: str
     language: str
     question: str
     answers: tuple[str, ...]
     example_id: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many people gave each answer, in the order of the answers."""
+        return dict(Counter(self.answers))

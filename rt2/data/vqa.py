@@ -1,32 +1,60 @@
-"""Image-text examples: one item for every (image, question) of tar shards or a TFDS `vqa` set."""
+"""Image-text examples by number, whatever files hold them."""
 
 import functools
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from rt2.data import image, tar_shards
-from rt2.data.errors import DataError
-from rt2.data.records import WEB_KINDS, WebExample
-from rt2.data.rlds import RldsSteps
+from rt2.data.errors import DataError, nearest
+from rt2.data.records import WebExample
 from rt2.data.shard_files import ShardFiles
+from rt2.data.web import array_records, coco, files, index, jsonl, tar
+from rt2.data.web.index import Plan
+from rt2.data.web.options import Options
+from rt2.data.web.table import Rows, Table
+from rt2.data.web.tfds import TfdsRows
 
-VQA_FEATURES = ("image", "question_text", "question_type", "answer_type")
+FORMATS = {
+    "tfds": "a TFDS `vqa` version folder (features.json), with a split",
+    "tar": "WebDataset tars (*.tar)",
+    "jsonl": "jsonl with image and prefix, suffix or conversations (*.jsonl)",
+    "llava": "a JSON list of objects with image and conversations (*.json)",
+    "vqa": "VQAv2 or OKVQA questions (*_questions.json) beside their annotations",
+    "captions": "COCO captions (a *.json with images and annotations of captions)",
+    "boxes": "COCO instances (a *.json with images, annotations of boxes and categories)",
+    "array_record": "ArrayRecord files of tf.train.Example (*.array_record*)",
+}
+_PACKED = {
+    "tar": (tar.PATTERN, "tar"),
+    "jsonl": (jsonl.PATTERN, "jsonl"),
+    "array_record": (array_records.PATTERN, "ArrayRecord"),
+}
+_ENDING = re.compile(r"\.(tar|jsonl|json)$|\.(array_record)")
 
 
 class WebExamples:
     """`examples[i]` is a WebExample. Immutable, picklable, safe under threads and forks.
 
-    `path`: the version directory of a TFDS set in the form of `vqa` (needs `split`), or WebDataset
-    tars (a file, a directory or a glob; `split` keeps the tars named `*-<split>-*`).
-    The index is built on first use. Raises DataError where the data are not whole.
+    `path`: what FORMATS lists; tars, jsonl and ArrayRecord files may be a file, a directory or a
+    glob, and `split` keeps the files in whose names it is a word, as `web-train-00001.tar`.
+    The format is that which stands there, or options.format where several do. The index is built
+    on first use (`rt2.data.web.index`). Raises DataError where the data are not whole.
     """
 
-    def __init__(self, path: Path | str, split: str | None = None):
-        if (Path(path) / "features.json").is_file():
-            if split is None:
-                raise DataError(f"{path}: a TFDS data set needs a split")
-            self._rows: _TfdsRows | _TarRows = _TfdsRows(Path(path), split)
+    def __init__(self, path: Path | str, split: str | None = None, options: Options | None = None):
+        self._arguments = (path, split, options)
+        options = options or Options()
+        found = _find(Path(path), split, options)
+        if found.format != "tfds":
+            self._rows: Rows | TfdsRows = _open(found, options)
+        elif split is None:
+            raise DataError(f"{path}: a TFDS data set needs a split")
         else:
-            self._rows = _TarRows(tar_shards.find(path, split))
+            self._rows = TfdsRows(found.root, split, options.language)
+
+    def __reduce__(self):
+        return WebExamples, self._arguments
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -45,86 +73,82 @@ class WebExamples:
         """The hash of the index that the examples are read through."""
         return self._rows.content_hash
 
-
-class _TfdsRows:
-    def __init__(self, directory: Path, split: str):
-        self.steps = RldsSteps(directory, split)
-        if self.steps.index.features.episodic:
-            raise DataError(f"{directory}: is a set of episodes; read it with rt2.data.robot")
-        for name in VQA_FEATURES:
-            self.steps.leaf(name)
-        ragged = {leaf.name: leaf for leaf in self.steps.index.features.at("ragged")}
-        if "answers" not in ragged:
-            raise DataError(f"{directory}: has no sequence 'answers'; it is not in the vqa form")
-        self.answers = ragged["answers"]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
     @property
-    def content_hash(self) -> str:
-        return self.steps.index.content_hash
-
-    def text(self, i: int) -> tuple[str, tuple[str, ...]]:
-        question = self.steps.value("question_text", i).decode()
-        return question, tuple(a.decode() for a in self.steps.ragged(self.answers, i))
-
-    def example(self, i: int) -> WebExample:
-        """Row `i`; a `question_type` of the public VQA sets becomes kind "vqa", language "en"."""
-        where = self.steps.example_id(i)
-        kind, language = (self.steps.value(n, i).decode() for n in ("question_type", "answer_type"))
-        if kind not in WEB_KINDS:
-            kind, language = "vqa", "en"
-        question, answers = self.text(i)
-        return WebExample(
-            image=image.decode(self.steps.encoded("image", i), where),
-            kind=kind,
-            language=language,
-            question=question,
-            answers=answers,
-            example_id=where,
-        )
+    def dropped(self) -> dict[str, int]:
+        """What the options left out, by reason."""
+        return self._rows.dropped
 
 
-class _TarRows:
-    def __init__(self, tars: list[Path]):
-        self.tars = tars
-        self.index = tar_shards.load(tars)
-        self.files = ShardFiles(tars[0].parent, tuple(tar.name for tar in tars))
+class _Found(NamedTuple):
+    """What stands at a path: a format, its packed files and the folder of its images."""
 
-    def __len__(self) -> int:
-        return len(self.index.column("row.image"))
+    format: str
+    files: tuple[Path, ...]
+    root: Path
 
-    @property
-    def content_hash(self) -> str:
-        return self.index.content_hash
 
-    @functools.cached_property
-    def strings(self):
-        return self.index.strings("strings")
+def _find(path: Path, split: str | None, options: Options) -> _Found:
+    kind = options.format or _by_name(path)
+    if kind not in FORMATS and kind != "json":
+        raise DataError(f"format={kind!r}: {nearest(kind, FORMATS)}")
+    if kind == "tfds":
+        return _Found(kind, (), path)
+    if kind in _PACKED:
+        found = files.find(path, *_PACKED[kind], split)
+        loose = kind == "jsonl" and options.images
+        return _Found(kind, found, Path(options.images) if loose else found[0].parent)
+    (file, *more) = files.find(path, "*.json", "JSON", split)
+    if more:
+        raise DataError(f"{path}: {1 + len(more)} JSON files; name one")
+    if kind == "llava" or kind == "json" and _is_list(file):
+        return _Found("llava", (file,), Path(options.images or file.parent))
+    described, first = coco.describe(file)
+    if options.format not in ("", described):
+        raise DataError(f"{file}: is in the form of {described}, not of {options.format}")
+    root = files.image_folder(options.images, file.parent, coco.subset(file), first)
+    answers = [coco.annotations_file(file)] if described == "vqa" else []
+    return _Found(described, (file, *answers), root)
 
-    def text(self, i: int) -> tuple[str, tuple[str, ...]]:
-        column = self.index.column
-        begin, end = column("row.first_answer")[i : i + 2]
-        answers = tuple(self.strings[a] for a in column("answer.id")[begin:end])
-        return self.strings[column("row.question")[i]], answers
 
-    def example(self, i: int) -> WebExample:
-        column = self.index.column
-        picture = int(column("row.image")[i])
-        shard, offset, length, crc, first, key = (
-            int(column(f"image.{name}")[picture])
-            for name in ("shard", "offset", "length", "crc", "first_row", "key")
-        )
-        where = f"{self.tars[shard].stem}/{self.strings[key]}/{i - first}"
-        data = self.files.read(shard, offset, length, crc, where)
-        kind, language = (self.strings[column(f"row.{name}")[i]] for name in ("kind", "language"))
-        question, answers = self.text(i)
-        return WebExample(
-            image=image.decode(data, where),
-            kind=kind,
-            language=language,
-            question=question,
-            answers=answers,
-            example_id=where,
-        )
+def _by_name(path: Path) -> str:
+    """The only kind of readable file that stands at `path`."""
+    if (path / "features.json").is_file():
+        return "tfds"
+    names = [p.name for p in path.iterdir()] if path.is_dir() else [path.name]
+    ends = filter(None, map(_ENDING.search, names))
+    found = sorted({end[1] or end[2] for end in ends})
+    if len(found) == 1 and (found[0] != "json" or not path.is_dir()):
+        return found[0]
+    said = f"holds files of {', '.join(found)}; name a file or a glob" if found else "is none"
+    if not found and not path.exists():
+        said = "is not there; a name that ends differently is none"
+    readable = "\n".join(f"  {name:13} {what}" for name, what in FORMATS.items())
+    raise DataError(f"{path}: {said} of what can be read:\n{readable}")
+
+
+def _is_list(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(64).lstrip().startswith(b"[")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error})") from None
+
+
+def _open(found: _Found, options: Options) -> Rows:
+    plan = Plan(*found, options, functools.partial(_FILL[found.format], found))
+    opened = index.load(plan)
+    names = opened.strings("files")
+    if found.format == "array_record":
+        return Rows(opened, array_records.ArrayRecordImages(found.root, names))
+    return Rows(opened, ShardFiles(found.root, names))
+
+
+_FILL: dict[str, Callable[[_Found, Table], None]] = {
+    "tar": lambda found, table: tar.fill(table, found.files),
+    "array_record": lambda found, table: array_records.fill(table, found.files),
+    "jsonl": lambda found, table: jsonl.fill(table, found.files, found.root),
+    "llava": lambda found, table: jsonl.fill(table, found.files, found.root),
+    "vqa": lambda found, table: coco.fill_questions(table, found.files, found.root),
+    "captions": lambda found, table: coco.fill_captions(table, found.files, found.root),
+    "boxes": lambda found, table: coco.fill_boxes(table, found.files, found.root),
+}

@@ -87,6 +87,22 @@ def vqa_accuracy(text: str, answers: Sequence[str]) -> float:
     return float(agreeing > 0) if len(answers) < 3 else min(agreeing / 3, 1.0)
 
 
+def leave_one_out_accuracy(text: str, answers: Sequence[str]) -> float:
+    """The mean of min(n / 3, 1) over all choices of one person to leave out, in 0..1.
+
+    n people of the others gave this answer: the form in which VQAv2 and OKVQA report (Goyal et al.
+    2017). Their script also drops articles and punctuation and writes number words as digits before
+    it compares; here answers are compared as `normalised` leaves them. With fewer than four answers
+    the measure has no meaning: exact match instead.
+    """
+    if not answers:
+        raise ValueError("a question without an answer cannot be scored")
+    same = [normalised(answer) == normalised(text) for answer in answers]
+    if len(answers) < 4:
+        return float(any(same))
+    return sum(min((sum(same) - one) / 3, 1.0) for one in same) / len(same)
+
+
 def normalised(answer: str) -> str:
     """`answer` in lower case, with single spaces and without a final full stop."""
     return " ".join(answer.lower().split()).removesuffix(".").rstrip()

@@ -110,7 +110,7 @@ def test_image_bytes_that_change_after_indexing(tars):
         (lambda w: sample(w, "1", [question(answer=3)]), "not text"),
         (lambda w: sample(w, "1", [question()]) * 2, "stands twice"),
         (lambda w: [("1.jpg", w.jpeg(1)[:-9]), ("1.json", b"{}")], "JPEG is truncated"),
-        (lambda w: [("1.jpg", w.jpeg(1)), ("1.json", b"{")], "no list 'qa'"),
+        (lambda w: [("1.jpg", w.jpeg(1)), ("1.json", b"{")], "not JSON"),
         (lambda w: [], "not a whole tar|holds no sample"),
     ],
 )
@@ -133,6 +133,8 @@ def vqa(tmp_path_factory, store, wire):
             "question_text": f.Text(),
             "answer_type": f.Text(),
             "answers": f.Sequence(f.Text()),
+            "answer_confidences": f.Sequence(f.ClassLabel(names=["no", "maybe", "yes"])),
+            "top_answer": f.Text(),
         }
     )
     rows = [
@@ -142,7 +144,9 @@ def vqa(tmp_path_factory, store, wire):
             "question_type": "where" if n else "what color is the",
             "question_text": f"question {n}",
             "answer_type": "fr" if n else "other",
-            "answers": [f"answer {n}"] * n,
+            "answers": [f"answer {n}"] * n + ["maybe", ""],
+            "answer_confidences": ["yes"] * n + ["maybe", "no"],
+            "top_answer": f"answer {n}",
         }
         for n in range(4)
     ]
@@ -156,13 +160,32 @@ def test_a_tfds_vqa_set_equals_tfds(vqa, wire):
     theirs = tfds.builder_from_directory(directory).as_dataset("validation", decoders=decoders)
     for i, row in enumerate(theirs.as_numpy_iterator()):
         assert examples._rows.steps.encoded("image", i) == row["image"]
-        assert examples[i].question == row["question_text"].decode()
-        assert examples[i].answers == tuple(a.decode() for a in row["answers"])
-        assert examples.text(i) == (examples[i].question, examples[i].answers)
         public = row["question_type"] == b"what color is the"
+        question = row["question_text"].decode()
+        assert examples[i].question == (f"Answer in en : {question}" if public else question)
+        assert examples[i].answers == tuple(a.decode() for a in row["answers"] if a)
+        assert examples.text(i) == (examples[i].question, examples[i].answers)
         assert examples[i].kind == ("vqa" if public else "where")
         assert examples[i].language == ("en" if public else "fr")
     assert i == 3
+    assert examples.dropped == {"empty answers beside others": 4}
+    counted = [examples[i].counts for i in range(4)]
+    assert {"answer 3": 3, "maybe": 1} in counted and {"maybe": 1} in counted
+
+
+@pytest.mark.parametrize("answers", [[], [""], [" ", ""]])
+def test_a_tfds_row_without_an_answer_is_refused(vqa, store, tmp_path, answers):
+    tfds, _ = vqa
+    f = tfds.features
+    texts = {name: f.Text() for name in ("question_type", "question_text", "answer_type")}
+    features = f.FeaturesDict(
+        {"image": f.Image(encoding_format="png"), "answers": f.Sequence(f.Text()), **texts}
+    )
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    row = {"image": pixels, "question_type": "", "question_text": "q", "answer_type": "other"}
+    rows = [row | {"answers": found} for found in (["yes"], answers, ["no"])]
+    with pytest.raises(DataError, match="1 of 3 rows have no answer"):
+        WebExamples(store(features, {"test": rows}, tmp_path), "test")
 
 
 def test_a_tfds_set_needs_a_split(vqa):

@@ -41,9 +41,25 @@ def test_vqa_accuracy(text, answers, accuracy):
     assert vqa.vqa_accuracy(text, answers) == pytest.approx(accuracy)
 
 
-def test_a_question_without_answers_is_refused():
+@pytest.mark.parametrize(
+    "text, answers, accuracy",
+    [  # of ten people, n agree: (n * min((n - 1) / 3, 1) + (10 - n) * min(n / 3, 1)) / 10
+        ("yes", ["yes"] * 0 + ["no"] * 10, 0.0),
+        ("yes", ["yes"] * 1 + ["no"] * 9, 0.3),
+        ("yes", ["yes"] * 2 + ["no"] * 8, 0.6),
+        ("Yes.", ["yes"] * 3 + ["no"] * 7, 0.9),
+        ("yes", ["no"] * 6 + ["yes"] * 4, 1.0),
+        ("yes", ["yes", "no", "no"], 1.0),
+    ],
+)
+def test_vqa_accuracy_with_one_person_left_out(text, answers, accuracy):
+    assert vqa.leave_one_out_accuracy(text, answers) == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("score", [vqa.vqa_accuracy, vqa.leave_one_out_accuracy])
+def test_a_question_without_answers_is_refused(score):
     with pytest.raises(ValueError, match="cannot be scored"):
-        vqa.vqa_accuracy("yes", [])
+        score("yes", [])
 
 
 @pytest.mark.parametrize(
