@@ -135,7 +135,9 @@ class _ProcessRows(grain.MapDataset):
         if isinstance(i, slice):
             return self.slice(i)
         step, row = divmod(i, self._count)
-        return self._parent[(self._start + step) * self._parent.schedule.batch_size + self._first + row]
+        return self._parent[
+            (self._start + step) * self._parent.schedule.batch_size + self._first + row
+        ]
 
 
 def _source_seed(seed: int, name: str) -> int:

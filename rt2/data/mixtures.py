@@ -77,8 +77,10 @@ class NamedMixture:
                 raise DataError(f"mixture_without: {self.name!r} has no data set {name!r}: {hint}")
         wanted = [name for name in self.kinds if name not in {*without, *elsewhere}]
         if not wanted:
-            raise DataError(f"no data set of the mixture {self.name!r} is left: mixture_without and "
-                "config.sources name them all")
+            raise DataError(
+                f"no data set of the mixture {self.name!r} is left: mixture_without and "
+                "config.sources name them all"
+            )
         if not str(data_dir) or "://" in str(data_dir):
             raise DataError(
                 f"data_dir={str(data_dir)!r}: the mixture {self.name!r} needs the local folder of "

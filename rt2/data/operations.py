@@ -1,6 +1,7 @@
 """Operations that turn stored columns of a robot data set into the numbers of an action.
 
-Each takes floats [N, d] of whole episodes, and returns floats [N, d'] without a loop over steps. Those in EPISODIC also take `first` int64 [E + 1], where the episodes begin.
+Each takes floats [N, d] of whole episodes, and returns floats [N, d'] without a loop over steps.
+Those in EPISODIC also take `first` int64 [E + 1], where the episodes begin.
 """
 
 import numpy as np
@@ -29,7 +30,9 @@ def clip(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def absolute_gripper(values: np.ndarray, first: np.ndarray, threshold: float) -> np.ndarray:
-    """1 open, 0 closed, of a gripper that says what changes: x > threshold closes, < -threshold opens.
+    """1 open, 0 closed, of a gripper that says what changes.
+
+    x > threshold closes, x < -threshold opens.
 
     A step without a change keeps the state. Before its first change an episode is in the state
     that the change leaves; one without any change is open throughout (RT-1's sets as Octo and

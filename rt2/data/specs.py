@@ -8,9 +8,7 @@ from rt2.data.sets import bridge, language_table, libero, rtx, tabletop
 __all__ = ["SPECS", "DatasetSpec", "FixedText", "Keep", "Part", "from_config", "get"]
 
 SPECS = {
-    row.name: row
-    for rows in (tabletop, bridge, rtx, language_table, libero)
-    for row in rows.ROWS
+    row.name: row for rows in (tabletop, bridge, rtx, language_table, libero) for row in rows.ROWS
 }
 
 

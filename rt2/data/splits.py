@@ -17,8 +17,8 @@ def parse(split: str) -> tuple[str, tuple[str, str]]:
     begin, end = found["begin"] or "", found["end"] or ""
     if begin and end and begin.endswith("%") != end.endswith("%"):
         raise DataError(
-            f"split {split!r}: give both boundaries in records or both in per cent (TFDS would read "
-            "the plain number as per cent too)"
+            f"split {split!r}: give both boundaries in records or both in per cent (TFDS would "
+            "read the plain number as per cent too)"
         )
     return found["name"], (begin, end)
 

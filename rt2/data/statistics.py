@@ -154,9 +154,7 @@ def main() -> None:
     from rt2.data import specs, statistics_files
     from rt2.data.robot import RobotExamples
 
-    parser = argparse.ArgumentParser(
-        prog="python -m rt2.data.statistics", description=main.__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m rt2.data.statistics", description=main.__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument(
         "--spec", required=True, help="a row of rt2.data.specs, or a JSON file that holds a row"
@@ -174,8 +172,10 @@ def main() -> None:
         found = statistics_files.of(examples)
     except DataError as error:
         sys.exit(f"error: {error}")
-    print(f"{examples.steps.index.info.name}, {args.split}: {examples.episodes} episodes, "
-          f"{len(examples)} steps")
+    print(
+        f"{examples.steps.index.info.name}, {args.split}: {examples.episodes} episodes, "
+        f"{len(examples)} steps"
+    )
     print("\n".join(table(found.action, [slot.name for slot in spec.action_spec.continuous])))
     if found.state is not None:
         names = [f"state {i}" for i in range(len(found.state.mean))]

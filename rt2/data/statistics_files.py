@@ -66,7 +66,9 @@ def write(path: Path, layout: str, dataset: str, found: DatasetStatistics) -> No
     elif layout == "lerobot":
         parts = {"action": action, "observation.state": state}
         fields = ("min", "max", "mean", "std", "q01", "q99")
-        whole = {k: _row(part, fields) | {"count": [part.count]} for k, part in parts.items() if part}
+        whole = {
+            k: _row(part, fields) | {"count": [part.count]} for k, part in parts.items() if part
+        }
     else:
         fields = ("mean", "std", "max", "min", *(["q01", "q99"] if layout == "openvla" else []))
         parts = {"action": action, "proprio": state}

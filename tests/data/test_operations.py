@@ -10,7 +10,9 @@ from rt2.data import operations
 from rt2.data.errors import DataError
 
 # near the thresholds more often than not
-NUMBERS = st.sampled_from([-1.0, -0.11, -0.1, -0.04, 0.0, 0.04, 0.05, 0.1, 0.11, 0.5, 0.95, 0.96, 1.0])
+NUMBERS = st.sampled_from(
+    [-1.0, -0.11, -0.1, -0.04, 0.0, 0.04, 0.05, 0.1, 0.11, 0.5, 0.95, 0.96, 1.0]
+)
 EPISODES = st.lists(st.lists(NUMBERS, max_size=6), min_size=1, max_size=5)
 
 

@@ -37,7 +37,10 @@ def test_slots_of_ones_own():
         ({"action_spec": [{"nam": "dx"}]}, "action_spec: .*nam"),
         ({"action": [{"feature": "a", "then": ["invrt"]}]}, "action: .*did you mean 'invert'"),
         ({"action": [{"feature": "a", "then": [["clip", 1]]}]}, "action: clip takes 2 numbers"),
-        ({"action": [{"feature": "a", "column": [0, 1]}]}, "'column' of a part: did you mean 'columns'"),
+        (
+            {"action": [{"feature": "a", "column": [0, 1]}]},
+            "'column' of a part: did you mean 'columns'",
+        ),
         ({"action": [{"feature": "a", "columns": [3, 3]}]}, "columns=.3, 3. of 'a': 0 <= begin"),
         ({"action": [{}]}, "action: a part needs either a feature or a constant"),
         ({"action": [{"feature": "a", "then": ["difference"]}]}, 'set drop_last to "always"'),

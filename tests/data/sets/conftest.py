@@ -111,8 +111,9 @@ def read(tfds):
 def compare(read):
     """`compare(directory, name, oracle, camera)`: the row `name` reads what the oracle says.
 
-    camera: the observation that Octo and OpenVLA call primary. oracle(metadata, steps) gives (t, action, terminate, instruction, state) of every step of an
-    episode that is to be trained on. Returns the examples.
+    camera: the observation that Octo and OpenVLA call primary. oracle(metadata, steps) gives (t,
+    action, terminate, instruction, state) of every step of an episode that is to be trained on.
+    Returns the examples.
     """
 
     def check(directory, name, oracle, camera):

@@ -1,9 +1,6 @@
 """Open X-Embodiment's sets, generated with the features of TFDS's catalog."""
 
 import numpy as np
-import pytest
-
-from rt2.data.errors import DataError
 
 
 def one_hot(stops):
