@@ -41,23 +41,38 @@ class RobotExamples:
         return len(self._rows)
 
     def __getitem__(self, i: int) -> RobotExample:
-        row = int(self._rows[i])
+        row = self.row(i)
         episode, step = self.steps.position(row)
-        spec = self.spec
         frames = [row - min(back, step) for back in reversed(range(self.history))]
-        state = None
-        if spec.state is not None:
-            state = np.asarray(self.steps.value(spec.state, row), np.float32).reshape(-1)
         return RobotExample(
-            images=tuple(self._image(frame) for frame in frames),
-            instruction=self.steps.value(spec.instruction, row).decode(),
+            images=tuple(self.image(frame) for frame in frames),
+            instruction=self.instruction(i),
             action=self._action(row),
-            terminate=spec.terminate == "last_trainable" and bool(self._last[i]),
-            state=state,
+            terminate=self.spec.terminate == "last_trainable" and bool(self._last[i]),
+            state=self.state(i),
             episode=episode,
             step=step,
             example_id=self.steps.example_id(row),
         )
+
+    def row(self, i: int) -> int:
+        """Which step of `steps` example `i` is."""
+        return int(self._rows[i])
+
+    def instruction(self, i: int) -> str:
+        """The instruction of example `i`."""
+        return self.steps.value(self.spec.instruction, self.row(i)).decode()
+
+    def state(self, i: int) -> np.ndarray | None:
+        """The proprioceptive state of example `i`, float32 [S]; None where the spec has none."""
+        if self.spec.state is None:
+            return None
+        return np.asarray(self.steps.value(self.spec.state, self.row(i)), np.float32).reshape(-1)
+
+    def image(self, row: int) -> np.ndarray:
+        """What the spec's camera saw at step `row` of `steps`, uint8 [H, W, 3]."""
+        data = self.steps.encoded(self.spec.camera, row)
+        return image.decode(data, f"{self.steps.example_id(row)}: {self.spec.camera}")
 
     @property
     def content_hash(self) -> str:
@@ -71,9 +86,20 @@ class RobotExamples:
         return int(self._last.sum())
 
     @cached_property
+    def episode_starts(self) -> np.ndarray:
+        """The first example of every episode that has one, and the end: int64 [`episodes` + 1]."""
+        return np.concatenate([[0], np.flatnonzero(self._last) + 1])
+
+    @cached_property
     def actions(self) -> np.ndarray:
         """The actions of all trainable steps, float32 [N, D], in order."""
         return np.concatenate([column[self._rows] for column in self._columns()], axis=1)
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """The states of all trainable steps, float32 [N, S]. The spec must have one."""
+        column = self.steps.split.column(f"{self.steps.leaf(self.spec.state).key}.value")
+        return np.asarray(column[self._rows], np.float32).reshape(len(self), -1)
 
     @cached_property
     def statistics(self) -> statistics.Statistics:
@@ -202,10 +228,6 @@ class RobotExamples:
             f"{shard}: record {record} (episode {episode} of {split.split}): {reason}. Write the "
             "data set without the episode, or change the dataset spec."
         )
-
-    def _image(self, row: int) -> np.ndarray:
-        data = self.steps.encoded(self.spec.camera, row)
-        return image.decode(data, f"{self.steps.example_id(row)}: {self.spec.camera}")
 
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<begin>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")

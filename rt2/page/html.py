@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """A table cell of a number as it is to be shown, and what stands small under it."""
+    """A table cell: a number as it is to be shown, and what stands small under it."""
 
     text: str
-    detail: str
+    detail: str = ""
 
 
 Cell = str | int | Figure | None
@@ -90,7 +90,8 @@ def _cell(value: Cell) -> str:
     if value is None:
         return "&ndash;"
     if isinstance(value, Figure):
-        return f"{escape(value.text)} <small>{escape(value.detail)}</small>"
+        detail = f" <small>{escape(value.detail)}</small>" if value.detail else ""
+        return escape(value.text) + detail
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, str):
