@@ -1,6 +1,7 @@
 """The two kinds of example that the data path hands out."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +14,8 @@ class RobotExample:
 
     `images`: uint8 [H, W, 3] each, oldest first, the step's own last. `action` float32 [D] in the
     data set's units. `terminate`: the episode ends with this action. `state` float32 [S] or None.
-    `episode`, `step`: where it lies in its split.
+    `episode`, `step`: where it lies in its split. `views`: the step's images uint8 [H, W, 3] of
+    the further cameras that were asked for, by feature.
     """
 
     images: tuple[np.ndarray, ...]
@@ -24,6 +26,7 @@ class RobotExample:
     episode: int
     step: int
     example_id: str
+    views: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Trainable steps of a robot data set, as a dataset spec describes it."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from rt2.data import image, statistics
-from rt2.data.errors import DataError
+from rt2.data import finite, image, selection, statistics
+from rt2.data.dataset_spec import DatasetSpec
+from rt2.data.errors import DataError, nearest
+from rt2.data.instructions import Instructions
+from rt2.data.parts import Part, PartColumns
 from rt2.data.records import RobotExample
 from rt2.data.rlds import RldsSteps
-from rt2.data.specs import DatasetSpec
 
 
 class RobotExamples:
@@ -18,61 +21,81 @@ class RobotExamples:
 
     `split` may name a part of its episodes, "train[:20]" or "train[90%:]".
     `history` images end with the step's own; before the first step the first image stands again.
+    `cameras`: which of the spec's further cameras to decode too, into `views`.
     `dropped` counts the steps that the spec leaves out, by reason. Raises DataError where the spec
     does not fit the features, an action is not finite or an episode has no step left.
     """
 
-    def __init__(self, directory: Path | str, split: str, spec: DatasetSpec, history: int = 1):
+    def __init__(
+        self,
+        directory: Path | str,
+        split: str,
+        spec: DatasetSpec,
+        history: int = 1,
+        cameras: Sequence[str] = (),
+    ):
         if history < 1:
             raise DataError(f"history={history}: the number of images must be at least 1")
-        name, part = parse_split(split)
+        name, self._part = parse_split(split)
         self.steps = RldsSteps(directory, name)
-        self.spec, self.history = spec, history
-        self._part = part
-        self.dropped: dict[str, int] = {}
+        self.spec, self.history, self.cameras = spec, history, tuple(cameras)
         if not self.steps.index.features.episodic:
             raise DataError(f"{directory}: has no RLDS steps; read it with rt2.data.vqa")
-        self._check_features()
-        self._rows = self._trainable()
-        self._last = self._last_of_episode()
-        self._check_finite()
+        where = f"dataset spec {spec.name!r}"
+        self._check_cameras(where)
+        self._instructions = Instructions(self.steps, spec.instruction, where)
+        self._actions, self._state, self._stop = self._columns(where)
+        count = self.steps.split.episodes
+        part = slice(*(_boundary(text, count) for text in self._part))
+        self._runs, self.dropped = selection.choose(self.steps, spec, part, self._instructions)
+        if not len(self._runs):
+            raise DataError(
+                f"{self.steps.index.directory}: split {name!r} has no trainable step "
+                f"(dropped: {self.dropped})"
+            )
+        columns = (self._actions, self._state, self._stop)
+        finite.check(self.steps, self._runs, [c for c in columns if c is not None])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._runs)
 
     def __getitem__(self, i: int) -> RobotExample:
-        row = self.row(i)
+        row, last = self._runs[i]
         episode, step = self.steps.position(row)
         frames = [row - min(back, step) for back in reversed(range(self.history))]
         return RobotExample(
             images=tuple(self.image(frame) for frame in frames),
-            instruction=self.instruction(i),
-            action=self._action(row),
-            terminate=self.spec.terminate == "last_trainable" and bool(self._last[i]),
+            instruction=self._instructions[row],
+            action=self._actions.row(row, *self._span(row)),
+            terminate=self._terminates(row, last),
             state=self.state(i),
             episode=episode,
             step=step,
             example_id=self.steps.example_id(row),
+            views={camera: self.image(row, camera) for camera in self.cameras},
         )
 
     def row(self, i: int) -> int:
         """Which step of `steps` example `i` is."""
-        return int(self._rows[i])
+        return self._runs[i][0]
 
     def instruction(self, i: int) -> str:
         """The instruction of example `i`."""
-        return self.steps.value(self.spec.instruction, self.row(i)).decode()
+        return self._instructions[self.row(i)]
 
     def state(self, i: int) -> np.ndarray | None:
         """The proprioceptive state of example `i`, float32 [S]; None where the spec has none."""
-        if self.spec.state is None:
-            return None
-        return np.asarray(self.steps.value(self.spec.state, self.row(i)), np.float32).reshape(-1)
+        row = self.row(i)
+        return None if self._state is None else self._state.row(row, *self._span(row))
 
-    def image(self, row: int) -> np.ndarray:
-        """What the spec's camera saw at step `row` of `steps`, uint8 [H, W, 3]."""
-        data = self.steps.encoded(self.spec.camera, row)
-        return image.decode(data, f"{self.steps.example_id(row)}: {self.spec.camera}")
+    def image(self, row: int, camera: str | None = None) -> np.ndarray:
+        """What a camera, the spec's own where it is None, saw at step `row` of `steps`.
+
+        uint8 [H, W, 3].
+        """
+        camera = self.spec.camera if camera is None else camera
+        data = self.steps.encoded(camera, row)
+        return image.decode(data, f"{self.steps.example_id(row)}: {camera}")
 
     @property
     def content_hash(self) -> str:
@@ -83,23 +106,22 @@ class RobotExamples:
     @property
     def episodes(self) -> int:
         """How many episodes have a trainable step."""
-        return int(self._last.sum())
+        return self._runs.episodes
 
     @cached_property
     def episode_starts(self) -> np.ndarray:
         """The first example of every episode that has one, and the end: int64 [`episodes` + 1]."""
-        return np.concatenate([[0], np.flatnonzero(self._last) + 1])
+        return np.append(0, self._runs.ends[self._runs.last])
 
     @cached_property
     def actions(self) -> np.ndarray:
         """The actions of all trainable steps, float32 [N, D], in order."""
-        return np.concatenate([column[self._rows] for column in self._columns()], axis=1)
+        return self._collect(self._actions)
 
     @cached_property
-    def states(self) -> np.ndarray:
-        """The states of all trainable steps, float32 [N, S]. The spec must have one."""
-        column = self.steps.split.column(f"{self.steps.leaf(self.spec.state).key}.value")
-        return np.asarray(column[self._rows], np.float32).reshape(len(self), -1)
+    def states(self) -> np.ndarray | None:
+        """The states of all trainable steps, float32 [N, S]; None where the spec has none."""
+        return None if self._state is None else self._collect(self._state)
 
     @cached_property
     def statistics(self) -> statistics.Statistics:
@@ -113,121 +135,74 @@ class RobotExamples:
     def warnings(self) -> list[tuple[str, str]]:
         """(slot, what is odd) for every action dimension that would train badly."""
         names = [slot.name for slot in self.spec.action_spec.continuous]
-        return statistics.warnings(self.statistics, names)
+        found = statistics.warnings(self.statistics, names)
+        if self._stop is not None:
+            stops = self._collect(self._stop)[:, 0] > 0.5
+            if stops.all() or not stops.any():
+                share = "every" if stops.all() else "no"
+                found.append(("terminate", f"{share} step says stop: {self._stop}"))
+        return found
 
     @cached_property
     def instructions(self) -> tuple[str, ...]:
         """The distinct instructions of the trainable steps, sorted."""
-        ids = np.unique(self._instruction_ids()[self._rows])
-        return tuple(sorted(self.steps.split.strings[i] for i in ids))
+        found: set[str] = set()
+        for begin, end, _ in selection.blocks(self.steps):
+            found |= self._instructions.distinct(begin, end, self._runs.mask(begin, end))
+        return tuple(sorted(found))
 
-    def _check_features(self) -> None:
-        spec, steps = self.spec, self.steps
-        wanted = [(spec.camera, "image"), (spec.instruction, "text")]
-        wanted += [(key, "number") for key in spec.action]
-        wanted += [(spec.state, "number")] if spec.state is not None else []
-        for name, kind in wanted:
-            leaf = steps.leaf(name)
-            if leaf.kind != kind:
+    def _collect(self, columns: PartColumns) -> np.ndarray:
+        """The columns of all trainable steps, float32 [N, width]."""
+        found, filled = np.empty((len(self), columns.width), np.float32), 0
+        for begin, end, first in selection.blocks(self.steps):
+            chosen = self._runs.mask(begin, end)
+            count = int(chosen.sum())
+            if count:
+                found[filled : filled + count] = columns.rows(begin, end, first)[chosen]
+            filled += count
+        return found
+
+    def _check_cameras(self, where: str) -> None:
+        for camera in self.cameras:
+            if camera not in self.spec.cameras:
+                raise DataError(f"{where}: camera {camera!r}: {nearest(camera, self.spec.cameras)}")
+        for camera in (self.spec.camera, *self.cameras):
+            leaf = self.steps.leaf(camera)
+            if leaf.kind != "image":
                 raise DataError(
-                    f"dataset spec {spec.name!r}: {name!r} of {steps.index.directory} is a "
-                    f"{leaf.kind} ({leaf.dtype}), expected a {kind}"
+                    f"{where}: {camera!r} of {self.steps.index.directory} is a {leaf.kind} "
+                    f"({leaf.dtype}), expected a image"
                 )
-        sizes = {key: steps.leaf(key).size for key in spec.action}
-        if sum(sizes.values()) != spec.action_spec.dim:
+
+    def _columns(self, where: str) -> tuple[PartColumns, PartColumns | None, PartColumns | None]:
+        """What the action, the state and the flag of the last action are made of."""
+        spec, state = self.spec, None
+        actions = PartColumns(self.steps, spec.action, f"{where}: action")
+        if actions.width != spec.action_spec.dim:
             slots = ", ".join(slot.name for slot in spec.action_spec.continuous)
             raise DataError(
-                f"dataset spec {spec.name!r}: the action features have {sizes} values, the action "
+                f"{where}: the action features have {actions} values, the action "
                 f"spec {spec.action_spec.dim}: {slots}"
             )
+        if spec.state_parts is not None:
+            state = PartColumns(self.steps, spec.state_parts, f"{where}: state")
+        if not isinstance(spec.terminate, Part):
+            return actions, state, None
+        stop = PartColumns(self.steps, (spec.terminate,), f"{where}: terminate")
+        if stop.width != 1:
+            raise DataError(f"{where}: terminate has {stop} values, expected 1")
+        return actions, state, stop
 
-    def _columns(self) -> list[np.ndarray]:
-        """The action features of all steps, float32 [steps, d] each."""
-        split = self.steps.split
-        keys = [self.steps.leaf(name).key for name in self.spec.action]
-        return [
-            np.asarray(split.column(f"{key}.value"), np.float32).reshape(split.steps, -1)
-            for key in keys
-        ]
+    def _span(self, row: int) -> tuple[int, int]:
+        """The first step of the episode of `row`, and the first of the next."""
+        episode = int(self.steps.split.column("step.episode")[row])
+        begin, end = self.steps.split.column("episode.first")[episode : episode + 2]
+        return int(begin), int(end)
 
-    def _action(self, row: int) -> np.ndarray:
-        parts = [np.ravel(self.steps.value(name, row)) for name in self.spec.action]
-        return np.concatenate(parts).astype(np.float32)
-
-    def _instruction_ids(self) -> np.ndarray:
-        return self.steps.split.column(f"{self.steps.leaf(self.spec.instruction).key}.id")
-
-    def _trainable(self) -> np.ndarray:
-        """The steps to train on, int64 [N]."""
-        split, spec = self.steps.split, self.spec
-        first = split.column("episode.first")
-        keep = np.ones(split.steps, bool)
-        if spec.drop_first:
-            self._drop(keep, "first step", first[:-1])
-        if spec.drop_last == "always":
-            self._drop(keep, "last step", first[1:] - 1)
-        elif spec.drop_last == "flagged":
-            flags = split.column(f"{self.steps.leaf('is_last').key}.value")
-            self._drop(keep, "last step", np.flatnonzero(flags))
-        chosen = self._chosen_episodes()
-        gone = np.add.reduceat(keep, first[:-1]) == 0 if split.episodes else np.zeros(0, bool)
-        if gone.any():
-            raise self._episode_error(int(np.flatnonzero(gone)[0]), "no step is left to train on")
-        keep &= chosen[split.column("step.episode")]
-        self._drop_without_instruction(keep)
-        return np.flatnonzero(keep)
-
-    def _chosen_episodes(self) -> np.ndarray:
-        """Which episodes the part of the split holds, bool [episodes]."""
-        count = self.steps.split.episodes
-        begin, end = (_boundary(text, count) for text in self._part)
-        chosen = np.zeros(count, bool)
-        chosen[begin:end] = True
-        return chosen
-
-    def _drop_without_instruction(self, keep: np.ndarray) -> None:
-        ids = self._instruction_ids()
-        texts = {int(i): self.steps.split.strings[i].strip() for i in np.unique(ids)}
-        empty = np.flatnonzero(np.isin(ids, [i for i, text in texts.items() if not text]) & keep)
-        if len(empty) and self.spec.empty_instruction == "refuse":
-            episode, _ = self.steps.position(int(empty[0]))
-            raise self._episode_error(episode, f"{self.spec.instruction}: the instruction is empty")
-        if self.spec.empty_instruction == "drop":
-            self._drop(keep, "empty instruction", empty)
-
-    def _drop(self, keep: np.ndarray, reason: str, rows: np.ndarray) -> None:
-        before = int(keep.sum())
-        keep[rows] = False
-        self.dropped[reason] = before - int(keep.sum())
-
-    def _last_of_episode(self) -> np.ndarray:
-        """Whether a trainable step is the last one of its episode, bool [N]."""
-        if not len(self._rows):
-            raise DataError(
-                f"{self.steps.index.directory}: split {self.steps.split.split!r} has "
-                f"no trainable step (dropped: {self.dropped})"
-            )
-        episode = self.steps.split.column("step.episode")[self._rows]
-        return np.append(episode[1:] != episode[:-1], True)
-
-    def _check_finite(self) -> None:
-        names = [*self.spec.action, *([self.spec.state] if self.spec.state else [])]
-        for name in names:
-            values = self.steps.split.column(f"{self.steps.leaf(name).key}.value")
-            finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            bad = self._rows[~finite[self._rows]]
-            if len(bad):
-                episode, step = self.steps.position(int(bad[0]))
-                raise self._episode_error(episode, f"{name}: NaN or infinite at step {step}")
-
-    def _episode_error(self, episode: int, reason: str) -> DataError:
-        split = self.steps.split
-        shard = self.steps.files.path(int(split.column("episode.shard")[episode]))
-        record = int(split.column("episode.record")[episode])
-        return DataError(
-            f"{shard}: record {record} (episode {episode} of {split.split}): {reason}. Write the "
-            "data set without the episode, or change the dataset spec."
-        )
+    def _terminates(self, row: int, last: bool) -> bool:
+        if self._stop is not None:
+            return bool(self._stop.row(row, *self._span(row))[0] > 0.5)
+        return last and self.spec.terminate == "last_trainable"
 
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<begin>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")

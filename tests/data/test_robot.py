@@ -1,14 +1,16 @@
 """Trainable steps against the data set's own description and against `rlds`."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 
 from rt2.actions import LANGUAGE_TABLE
-from rt2.data import specs
+from rt2.data import selection, specs
 from rt2.data.errors import DataError
 from rt2.data.robot import RobotExamples
+from rt2.data.specs import FixedText, Keep, Part
 
 
 @pytest.fixture
@@ -149,3 +151,117 @@ def test_a_part_of_a_split_holds_whole_episodes(tiny, spec, split, episodes):
 def test_a_split_of_another_form_is_refused(tiny, spec):
     with pytest.raises(DataError, match="train\\[:20\\]"):
         RobotExamples(tiny.write(), "train[20]", spec)
+
+
+def test_episodes_are_kept_by_what_their_metadata_say(tiny, spec):
+    for number, episode in enumerate(tiny.train):
+        episode["episode_metadata/task"] = ("bytes", [b"reach" if number else b"push"])
+    tiny.write()
+
+    def kept(*conditions, split="train"):
+        chosen = dataclasses.replace(spec, keep_episodes=conditions)
+        examples = RobotExamples(tiny.directory, split, chosen)
+        return {examples[i].episode for i in range(len(examples))}, examples.dropped
+
+    reaching = Keep("episode_metadata/task", matches="^rea")
+    episodes, dropped = kept(reaching)
+    assert episodes == {1, 2, 3, 4, 5}
+    assert dropped == {f"episode without {reaching}": 4, "last step": 5}
+    assert kept(reaching, Keep("episode_metadata/seed", equals=-4))[0] == {4}
+    assert kept(reaching, split="train[:2]") == ({1}, dropped | {"last step": 1})
+    with pytest.raises(DataError, match="no trainable step .*'last step': 0"):
+        kept(Keep("episode_metadata/seed", equals=7))
+    with pytest.raises(DataError, match="did you mean 'episode_metadata/task'"):
+        kept(Keep("episode_metadata/tusk", matches="x"))
+    with pytest.raises(DataError, match="is a text .*expected one number"):
+        kept(Keep("episode_metadata/task", equals=1))
+
+
+def test_further_cameras_are_decoded_where_they_are_asked_for(tiny, spec):
+    spec = dataclasses.replace(spec, cameras=("observation/rgb",))
+    examples = RobotExamples(tiny.write(), "train", spec, cameras=["observation/rgb"])
+    alone = RobotExamples(tiny.directory, "train", spec)
+    assert alone[1].views == {} and list(examples[1].views) == ["observation/rgb"]
+    np.testing.assert_array_equal(examples[1].views["observation/rgb"], alone[1].images[0])
+    with pytest.raises(DataError, match="did you mean 'observation/rgb'"):
+        RobotExamples(tiny.directory, "train", spec, cameras=["observation/rbg"])
+
+
+def test_parts_of_action_and_state(tiny, spec):
+    spec = dataclasses.replace(
+        spec,
+        action=(Part("action", (1, 2), ("negate",)), Part(constant=(0.5,))),
+        state=(Part("observation/state", (0, 1)), "action", "is_first"),
+        instruction=FixedText("do it"),
+    )
+    examples = RobotExamples(tiny.write(), "train", spec)
+    stored = np.reshape(tiny.train[1]["steps/action"][1], (4, 2)).astype(np.float32)
+    seen = np.reshape(tiny.train[1]["steps/observation/state"][1], (4, 2)).astype(np.float32)
+    np.testing.assert_array_equal(examples[4].action, [-stored[1, 1], 0.5])
+    np.testing.assert_array_equal(examples[4].state, [seen[1, 0], *stored[1], 0])
+    assert examples[3].state[3] == 1 and examples.instructions == ("do it",)
+
+
+def test_motion_that_was_reached(tiny, spec):
+    moved = Part("observation/state", then=("difference", ("scale", 10)))
+    spec = dataclasses.replace(spec, action=(moved,))
+    examples = RobotExamples(tiny.write(), "train", spec)
+    seen = np.reshape(tiny.train[1]["steps/observation/state"][1], (4, 2)).astype(np.float32)
+    np.testing.assert_allclose(examples[4].action, 10 * (seen[2] - seen[1]), rtol=1e-6)
+    np.testing.assert_array_equal(examples.actions, [examples[i].action for i in range(18)])
+    values = list(tiny.train[1]["steps/observation/state"][1])
+    values[6] = float("nan")  # the last step's: dropped, but the one before moves towards it
+    tiny.train[1]["steps/observation/state"] = ("float", values)
+    tiny.directory = tiny.directory.with_name("1.0.1")
+    tiny.write()
+    spec = dataclasses.replace(spec, state=None)
+    with pytest.raises(DataError, match="record 1 .*state: NaN or infinite at step 3"):
+        RobotExamples(tiny.directory, "train", spec)
+
+
+def test_a_flag_says_stop(tiny, spec):
+    flag = Part("is_last")
+    spec = dataclasses.replace(spec, drop_last="never", terminate=flag, bounds="min_max")
+    tiny.train[1]["steps/is_last"] = ("int64", [0, 1, 0, 0])
+    examples = RobotExamples(tiny.write(), "train", spec)
+    stops = [(examples[i].episode, examples[i].step) for i in range(24) if examples[i].terminate]
+    assert stops == [(0, 3), (1, 1), (2, 3), (3, 3), (4, 3), (5, 3)]
+    assert not [w for w in examples.warnings() if w[0] == "terminate"]
+    never = dataclasses.replace(spec, terminate=Part("is_last", then=(("scale", 0.5),)))
+    warned = RobotExamples(tiny.directory, "train", never).warnings()
+    assert ("terminate", "no step says stop: 'is_last': 1") in warned
+    with pytest.raises(DataError, match="terminate has 'action': 2 values, expected 1"):
+        RobotExamples(tiny.directory, "train", dataclasses.replace(spec, terminate=Part("action")))
+
+
+def test_the_size_of_blocks_changes_nothing(tiny, spec, monkeypatch):
+    tiny.train[1]["steps/instruction"] = ("bytes", [b"a", b" ", b"b", b"c"])
+    spec = dataclasses.replace(spec, empty_instruction="drop")
+    whole = RobotExamples(tiny.write(), "train", spec)
+    monkeypatch.setattr(selection, "BLOCK", 3)
+    parts = pickle.loads(pickle.dumps(RobotExamples(tiny.directory, "train", spec)))
+    assert len(parts) == len(whole) == 17 and parts.dropped == whole.dropped
+    assert parts.instructions == whole.instructions
+    np.testing.assert_array_equal(parts.actions, whole.actions)
+    rows = [whole[i] for i in range(17)]
+    np.testing.assert_array_equal(parts.states, [row.state for row in rows])
+    starts = parts.episode_starts
+    assert [rows[i].step for i in starts[:-1]] == [0] * 6 and starts[-1] == 17
+    assert [rows[i - 1].terminate for i in starts[1:]] == [True] * 6
+    assert whole.instruction(3) == "a" and whole.row(4) == 6
+    with pytest.raises(IndexError):
+        whole[17]
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (Part("action", (1, 3)), "action: columns=.1, 3. of 'action', which has 2"),
+        (Part("instruction"), "'instruction' .* is a text .*expected numbers"),
+        (Part("action", then=("euler_from_quaternion",)), "takes 4 columns, got 2"),
+        (Part("actoin"), "did you mean 'action'"),
+    ],
+)
+def test_a_part_that_does_not_fit(tiny, spec, part, words):
+    with pytest.raises(DataError, match=words):
+        RobotExamples(tiny.write(), "train", dataclasses.replace(spec, action=(part,)))
