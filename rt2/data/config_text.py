@@ -16,13 +16,16 @@ def as_python(proposal: Proposal, directory: Path, split: str) -> str:
     for field, value in proposal.row.items():
         if field != "name":
             lines += _field(field, value, proposal.reasons[field])
+    source = f"split={_literal(split)}, spec={_literal(name)}, share=1.0"
     lines += [
         ")",
         f"{_entry('config.sources', name)} = common.source(",
-        f'    "robot", {_literal(str(directory))}, split={_literal(split)},'
-        f" spec={_literal(name)}, share=1.0",
+        f'    "robot", {_literal(str(directory))}, {source}',
         ")",
     ]
+    if len(lines[-2]) > WIDTH - 4:
+        arguments = ['"robot"', _literal(str(directory)), *source.split(", ")]
+        lines[-2:-1] = [f"    {argument}," for argument in arguments]
     return textwrap.indent("\n".join(lines), " " * 4)
 
 
@@ -49,6 +52,8 @@ def _literal(value: Any) -> str:
     """`value` as ruff would write it: double quotes, tuples for lists."""
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, dict):
+        return _call(value)
     if isinstance(value, list | tuple):
         inner = ", ".join(map(_literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"

@@ -95,4 +95,3 @@ def _encoded(kind: str, pixels: np.ndarray, options: list[int]) -> bytes:
     if not done:
         raise DataError(f"OpenCV could not encode a picture of {pixels.shape} as {kind}")
     return data.tobytes()
-

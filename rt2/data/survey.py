@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2.data import config_text, dataset_info, proposal, specs
+from rt2.data import config_text, dataset_info, leaf_guess, proposal, specs
 from rt2.data.errors import DataError
 from rt2.data.histogram import bin_counts, length_counts
 from rt2.data.rlds import RldsSteps
@@ -39,7 +39,7 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
             leaf.name: f"{leaf.level} {leaf.kind} {leaf.dtype} {list(leaf.shape)}"
             for leaf in index.features.leaves
         },
-        "cameras": [leaf.name for leaf in proposal.cameras(steps)],
+        "cameras": [leaf.name for leaf in leaf_guess.cameras(steps)],
         "shipped": index.info.name in specs.SPECS,
         "spec": spec.name if spec_name else "proposed",
         "row": row,
@@ -57,7 +57,7 @@ def _split(directory: Path, steps: RldsSteps, spec: specs.DatasetSpec) -> dict[s
         "lengths": length_counts(lengths),
         "non_finite": _non_finite(steps),
         "commonest_picture": {
-            leaf.name: proposal.blank(steps, leaf) for leaf in proposal.cameras(steps)
+            leaf.name: leaf_guess.commonest(steps, leaf) for leaf in leaf_guess.cameras(steps)
         },
     }
     try:
@@ -135,7 +135,7 @@ def oddities(found: dict[str, Any]) -> list[str]:
         odd += [
             f"{name}: {camera} shows one and the same picture in {share:.0%} of the steps"
             for camera, share in split["commonest_picture"].items()
-            if share > 0.1
+            if share > 0.1 and share * split["steps"] > 3
         ]
         odd += [
             f"{name}: {feature} is NaN or infinite in {count} of {split['steps']} steps"
