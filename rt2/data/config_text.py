@@ -1,4 +1,4 @@
-"""A proposed row as the lines of Python that a config wants, with the reasons as comments."""
+"""A proposed row as a config file, with the reasons as comments."""
 
 import textwrap
 from pathlib import Path
@@ -7,26 +7,39 @@ from typing import Any
 from rt2.data.proposal import Proposal
 
 WIDTH = 100
+HELD_OUT, ENOUGH = "95%", 20  # of one split alone, where it has as many episodes
 
 
-def as_python(proposal: Proposal, directory: Path, split: str) -> str:
-    """Two statements for the body of `get_config`: the dataset spec and a source that reads it."""
-    name = proposal.row["name"]
+def as_python(proposal: Proposal, directory: Path, episodes: dict[str, int]) -> str:
+    """A config that trains on the first split of `episodes` (split -> count) by the proposed row.
+
+    The second split, or the last 5 % of a large only one, is held out.
+    """
+    name, splits = proposal.row["name"], list(episodes)
     lines = [f"{_entry('config.dataset_specs', name)} = dict("]
     for field, value in proposal.row.items():
         if field != "name":
             lines += _field(field, value, proposal.reasons[field])
-    source = f"split={_literal(split)}, spec={_literal(name)}, share=1.0"
-    lines += [
-        ")",
-        f"{_entry('config.sources', name)} = common.source(",
-        f'    "robot", {_literal(str(directory))}, {source}',
-        ")",
-    ]
-    if len(lines[-2]) > WIDTH - 4:
-        arguments = ['"robot"', _literal(str(directory)), *source.split(", ")]
-        lines[-2:-1] = [f"    {argument}," for argument in arguments]
-    return textwrap.indent("\n".join(lines), " " * 4)
+    lines.append(")")
+    train, held_out = splits[0], splits[1] if len(splits) > 1 else ""
+    if not held_out and episodes[train] >= ENOUGH:
+        train, held_out = f"{train}[:{HELD_OUT}]", f"{train}[{HELD_OUT}:]"
+    lines += _source(_entry("config.sources", name), directory, train, name)
+    if held_out:
+        lines += _source(_entry("config.eval_sources", name), directory, held_out, name)
+    return (
+        "from configs import common\n\n\ndef get_config():\n    config = common.get_config()\n"
+        + textwrap.indent("\n".join(lines), " " * 4)
+        + "\n    return config\n"
+    )
+
+
+def _source(entry: str, directory: Path, split: str, name: str) -> list[str]:
+    arguments = ['"robot"', _literal(str(directory)), f"split={_literal(split)}"]
+    arguments += [f"spec={_literal(name)}", "share=1.0"]
+    line = f"    {', '.join(arguments)}"
+    inside = [line] if len(line) <= WIDTH - 4 else [f"    {argument}," for argument in arguments]
+    return [f"{entry} = common.source(", *inside, ")"]
 
 
 def _entry(holder: str, name: str) -> str:
@@ -50,10 +63,10 @@ def _call(slot: dict[str, Any]) -> str:
 
 def _literal(value: Any) -> str:
     """`value` as ruff would write it: double quotes, tuples for lists."""
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, dict):
         return _call(value)
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, list | tuple):
         inner = ", ".join(map(_literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"

@@ -27,8 +27,8 @@ def as_text(found: dict[str, Any]) -> str:
     if found["shipped"] and found["python"]:
         lines += ["", f"a row of this name is shipped: --spec={found['name']} shows what it reads"]
     if found["python"]:
-        lines += ["", "proposed row: read it over, then paste it into the get_config of a config"]
-        lines += ["", found["python"]]
+        lines += ["", "a config with the proposed row: read it over, save it as a file in configs/, train"]
+        lines += ["", found["python"].rstrip()]
     return "\n".join(lines)
 
 

@@ -168,8 +168,8 @@ def _row(found: dict[str, Any]) -> str:
     if found["python"] is None:
         lead = f"Read with the shipped row {found['spec']}."
         return html.section("Dataset spec", lead)
-    lead = "Read it over, then paste it into the get_config of a config of your own."
-    return html.section("Proposed row", lead, html.panel(f"<pre>{escape(found['python'])}</pre>"))
+    lead = "Read the proposed row over, then save the config as a file in configs/ and train."
+    return html.section("A config", lead, html.panel(f"<pre>{escape(found['python'])}</pre>"))
 
 
 def _features(found: dict[str, Any]) -> str:

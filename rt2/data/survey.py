@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2.data import config_text, dataset_info, leaf_guess, proposal, specs
+from rt2.data import config_text, dataset_info, features, leaf_guess, proposal, specs
 from rt2.data.errors import DataError
 from rt2.data.histogram import bin_counts, length_counts
 from rt2.data.rlds import RldsSteps
@@ -20,6 +20,7 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
     trains on; where a split cannot be read by it, `refused` says why. Raises DataError where the
     data set is not whole.
     """
+    features.load(directory)  # says so where `directory` is the one above
     splits = tuple(dataset_info.load(directory).splits)
     opened = {name: RldsSteps(directory, name) for name in splits}
     steps = opened[splits[0]]
@@ -28,7 +29,8 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
     else:
         proposed = proposal.propose(steps)
         spec, row = specs.from_config(proposed.row), proposed.row
-        python = config_text.as_python(proposed, directory, splits[0])
+        episodes = {name: opened[name].split.episodes for name in splits}
+        python = config_text.as_python(proposed, directory, episodes)
     index = steps.index
     return {
         "name": index.info.name,

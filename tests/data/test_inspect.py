@@ -29,6 +29,7 @@ def test_the_proposed_row_reads_the_set(tiny):
     text = inspect.as_text(found)
     assert "train: 6 episodes of 4 to 4 steps (median 4), 24 steps" in text
     assert "2 episodes  'go to 1'" in text and "    config.dataset_specs.tiny = dict(\n" in text
+    assert text.endswith("    return config")
 
 
 def test_a_still_first_action_is_proposed_to_be_dropped(tiny):

@@ -4,12 +4,12 @@ import ast
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from rt2.data import config_text, proposal, specs
 from rt2.data.errors import DataError
 from rt2.data.rlds import RldsSteps
 from rt2.data.robot import RobotExamples
+from rt2.train.inputs import dataset_spec
 
 TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
 TEXT = "tensorflow_datasets.core.features.text_feature.Text"
@@ -55,25 +55,17 @@ def made(tiny):
 
 
 def propose(directory):
-    """The proposal, and the examples that its text reads once it stands in a config."""
+    """The proposal, and the examples that its config reads."""
     found = proposal.propose(RldsSteps(directory, "train"))
-    config = ConfigDict({"dataset_specs": {}, "sources": {}})
-    text = config_text.as_python(found, directory, "train")
-    body = ast.parse("def fill(config, common):\n" + text)
     names: dict = {}
-    exec(compile(body, "row", "exec"), names)
-
-    class Common:
-        @staticmethod
-        def source(kind, path, **rest):
-            return ConfigDict({"kind": kind, "path": path, **rest})
-
-    names["fill"](config, Common)
-    (name,) = config.sources
-    assert config.sources[name].path == str(directory) and config.sources[name].spec == name
-    row = {"name": name, **config.dataset_specs[name].to_dict()}
-    assert specs.from_config(row) == specs.from_config(found.row)
-    return found, RobotExamples(directory, "train", specs.from_config(row))
+    exec(config_text.as_python(found, directory, {"train": 6, "val": 1}), names)
+    config, name = names["get_config"](), found.row["name"]
+    read = config.sources[name]
+    assert (read.path, read.split, read.spec) == (str(directory), "train", name)
+    assert config.eval_sources[name].split == "val"
+    spec = dataset_spec(config, name)
+    assert spec == specs.from_config(found.row)
+    return found, RobotExamples(directory, "train", spec)
 
 
 def noise(number, t, count):
@@ -210,7 +202,24 @@ def test_the_set_has_no_action(made):
 def test_names_that_are_no_identifiers_and_long_paths(tiny):
     found = proposal.propose(RldsSteps(tiny.write(), "train"))
     found.row["name"] = "my-robot"
-    text = config_text.as_python(found, "/a" * 60, "train")
+    text = config_text.as_python(found, "/a" * 60, {"train": 6})
     assert 'config.dataset_specs["my-robot"] = dict(' in text
-    assert max(map(len, text.splitlines())) <= 132  # the path alone is longer than a line
-    ast.parse("if 1:\n" + text)
+    assert max(len(line) for line in text.splitlines() if "/a/a" not in line) <= 100
+    ast.parse(text)
+
+
+@pytest.mark.parametrize(
+    "episodes, train, held_out",
+    [
+        ({"train": 20}, "train[:95%]", "train[95%:]"),
+        ({"train": 19}, "train", None),
+        ({"train": 90, "test": 3}, "train", "test"),
+    ],
+)
+def test_what_is_held_out(tiny, episodes, train, held_out):
+    found = proposal.propose(RldsSteps(tiny.write(), "train"))
+    names: dict = {}
+    exec(config_text.as_python(found, tiny.directory, episodes), names)
+    config = names["get_config"]()
+    assert config.sources.tiny.split == train
+    assert [row.split for row in config.eval_sources.values()] == ([held_out] if held_out else [])
