@@ -94,7 +94,7 @@ def _bars(counts: Sequence[int], top: float, left: float, right: float) -> str:
         if count:
             height = max(1.0, (foot - TOP) * math.sqrt(count) / top)
             gap = 0.12 * width if len(counts) < 64 else 0
-            x, wide = left + i * width + gap / 2, width - gap
+            x, wide = left + i * width + gap / 2, max(width - gap, 1.5)
             path.append(f"M{x:.2f} {foot}v{-height:.1f}h{wide:.2f}v{height:.1f}z")
     return f'<path class="bars" d="{"".join(path)}"/>'
 

@@ -17,7 +17,7 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
     """What the set in `directory` holds, split by split, with a proposed row.
 
     The figures of actions are those of the steps that `spec_name` (default: the proposed row)
-    trains on; where a split cannot be read by it, `refused` says why. Raises DataError where the
+    trains on, over the bins that the first split gives; where a split cannot be read by it, `refused` says why. Raises DataError where the
     data set is not whole.
     """
     features.load(directory)  # says so where `directory` is the one above
@@ -46,14 +46,31 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
         "spec": spec.name if spec_name else "proposed",
         "row": row,
         "python": python,
-        "splits": {name: _split(directory, opened[name], spec) for name in splits},
+        "splits": _splits(directory, opened, spec),
         "leaks": _leaks(opened, spec.camera),
     }
 
 
-def _split(directory: Path, steps: RldsSteps, spec: specs.DatasetSpec) -> dict[str, Any]:
+def _splits(
+    directory: Path, opened: dict[str, RldsSteps], spec: specs.DatasetSpec
+) -> dict[str, Any]:
+    """Every split; the bounds are those of the first one that can be read, as in training."""
+    found, bounds = {}, None
+    for name, steps in opened.items():
+        found[name] = _untrained(steps)
+        try:
+            examples = RobotExamples(directory, name, spec)
+            bounds = bounds or examples.bounds()
+            found[name] |= _trainable(examples, *bounds)
+        except DataError as error:
+            found[name]["refused"] = str(error)
+    return found
+
+
+def _untrained(steps: RldsSteps) -> dict[str, Any]:
+    """What can be said without a dataset spec."""
     lengths = np.diff(steps.split.column("episode.first"))
-    found = {
+    return {
         "episodes": steps.split.episodes,
         "steps": len(steps),
         "lengths": length_counts(lengths),
@@ -62,14 +79,9 @@ def _split(directory: Path, steps: RldsSteps, spec: specs.DatasetSpec) -> dict[s
             leaf.name: leaf_guess.commonest(steps, leaf) for leaf in leaf_guess.cameras(steps)
         },
     }
-    try:
-        return found | _trainable(RobotExamples(directory, steps.split.split, spec))
-    except DataError as error:
-        return found | {"refused": str(error)}
 
 
-def _trainable(examples: RobotExamples) -> dict[str, Any]:
-    low, high = examples.bounds()
+def _trainable(examples: RobotExamples, low, high) -> dict[str, Any]:
     values, slots = examples.actions, examples.spec.action_spec.continuous
     outside = ((values < low) | (values > high)).mean(axis=0)
     return {

@@ -26,6 +26,9 @@ def test_the_proposed_row_reads_the_set(tiny):
         (f"go to {i}", 2) for i in range(3)
     }
     assert train["lengths"] == {"min": 4, "median": 4.0, "max": 4, "width": 1, "counts": [6]}
+    val = found["splits"]["val"]
+    assert val["bounds"] == train["bounds"]  # as in training, which knows no others
+    assert sum(val["bins"][0]["counts"]) + val["bins"][0]["below"] + val["bins"][0]["above"] == 3
     text = inspect.as_text(found)
     assert "train: 6 episodes of 4 to 4 steps (median 4), 24 steps" in text
     assert "2 episodes  'go to 1'" in text and "    config.dataset_specs.tiny = dict(\n" in text
