@@ -13,6 +13,7 @@ from rt2.data.parts import Part, Parts
 DropLast = Literal["never", "flagged", "always"]
 Terminate = Literal["last_trainable", "never"]
 EmptyInstruction = Literal["refuse", "drop", "keep"]
+ShortEpisode = Literal["refuse", "drop"]
 ACTION_SPECS = {"rt2": RT2, "language_table": LANGUAGE_TABLE}
 
 
@@ -68,6 +69,8 @@ class DatasetSpec:
     bounds: the rule of `statistics.bounds`, one for all dimensions or one for each; instead of a
         rule a dimension may have its (low, high).
     keep_episodes: conditions that an episode must meet; the others are left out (counted).
+    short_episode: "refuse" an episode of which drop_first and drop_last leave nothing, or "drop"
+        it (counted).
     """
 
     name: str
@@ -83,9 +86,10 @@ class DatasetSpec:
     bounds: str | tuple[str | tuple[float, float], ...]
     cameras: tuple[str, ...] = ()
     keep_episodes: tuple[Keep, ...] = ()
+    short_episode: ShortEpisode = "refuse"
 
     def __post_init__(self):
-        choices = {"drop_last": DropLast, "terminate": Terminate}
+        choices = {"drop_last": DropLast, "terminate": Terminate, "short_episode": ShortEpisode}
         for field, kind in (choices | {"empty_instruction": EmptyInstruction}).items():
             value = getattr(self, field)
             if isinstance(value, Part):
@@ -111,13 +115,13 @@ class DatasetSpec:
         return None if self.state is None else parts.parse_all(self.state)
 
 
-_OPTIONAL = ("cameras", "keep_episodes")
+_OPTIONAL = ("cameras", "keep_episodes", "short_episode")
 
 
 def from_config(row: Mapping[str, Any]) -> DatasetSpec:
     """The spec that a config's own row describes: the fields of DatasetSpec in plain values.
 
-    `cameras` and `keep_episodes` may be left out. `action` may be one name; a part, an episode
+    The fields with a default may be left out. `action` may be one name; a part, an episode
     filter or a fixed text is a mapping of its fields, such as {"feature": "action", "columns":
     [6, 7], "then": [["clip", 0, 1], "invert"]} or {"text": "pick anything"}. `action_spec` is
     "rt2", "language_table" or a list of slots, each a mapping of the fields of

@@ -119,10 +119,13 @@ class PartColumns:
         pairs = zip(self.parts, self._leaves, strict=True)
         return [(part, leaf) for part, leaf in pairs if leaf is not None]
 
-    def row(self, row: int, begin: int, end: int) -> np.ndarray:
-        """float32 [width] of step `row`, whose episode holds the steps `begin` to `end`."""
+    def row(self, row: int) -> np.ndarray:
+        """float32 [width] of step `row`."""
         if not self.episodic:
             return self.rows(row, row + 1, np.array([0, 1]))[0]
+        split = self._rlds.split
+        episode = int(split.column("step.episode")[row])
+        begin, end = map(int, split.column("episode.first")[episode : episode + 2])
         return self.rows(begin, end, np.array([0, end - begin]))[row - begin]
 
     def rows(self, begin: int, end: int, first: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class RobotExamples:
         return RobotExample(
             images=tuple(self.image(frame) for frame in frames),
             instruction=self._instructions[row],
-            action=self._actions.row(row, *self._span(row)),
+            action=self._actions.row(row),
             terminate=self._terminates(row, last),
             state=self.state(i),
             episode=episode,
@@ -85,8 +85,7 @@ class RobotExamples:
 
     def state(self, i: int) -> np.ndarray | None:
         """The proprioceptive state of example `i`, float32 [S]; None where the spec has none."""
-        row = self.row(i)
-        return None if self._state is None else self._state.row(row, *self._span(row))
+        return None if self._state is None else self._state.row(self.row(i))
 
     def image(self, row: int, camera: str | None = None) -> np.ndarray:
         """What a camera, the spec's own where it is None, saw at step `row` of `steps`.
@@ -193,15 +192,9 @@ class RobotExamples:
             raise DataError(f"{where}: terminate has {stop} values, expected 1")
         return actions, state, stop
 
-    def _span(self, row: int) -> tuple[int, int]:
-        """The first step of the episode of `row`, and the first of the next."""
-        episode = int(self.steps.split.column("step.episode")[row])
-        begin, end = self.steps.split.column("episode.first")[episode : episode + 2]
-        return int(begin), int(end)
-
     def _terminates(self, row: int, last: bool) -> bool:
         if self._stop is not None:
-            return bool(self._stop.row(row, *self._span(row))[0] > 0.5)
+            return bool(self._stop.row(row)[0] > 0.5)
         return last and self.spec.terminate == "last_trainable"
 
 

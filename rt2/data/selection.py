@@ -90,12 +90,16 @@ def choose(
         met = _meets(steps, condition)
         dropped[f"episode without {condition}"] = int(lengths[chosen & ~met].sum())
         chosen &= met
-    keep = np.repeat(chosen, lengths)
-    _drop_ends(steps, spec, keep, dropped)
+    keep, ends = _without_ends(steps, spec, chosen)
     left = np.zeros(len(lengths), np.int64)
     left[lengths > 0] = np.add.reduceat(keep, first[:-1][lengths > 0], dtype=np.int64)
-    if (gone := chosen & (left == 0)).any():
+    gone = chosen & (left == 0)
+    if gone.any() and spec.short_episode == "refuse":
         raise episode_error(steps, int(np.flatnonzero(gone)[0]), "no step is left to train on")
+    if spec.short_episode == "drop":
+        dropped["episode too short"] = int(lengths[gone].sum())
+        keep, ends = _without_ends(steps, spec, chosen & ~gone)
+    dropped |= ends
     if spec.empty_instruction != "keep":
         _drop_without_instruction(steps, spec, instructions, keep, dropped)
     return _runs(keep, first), dropped
@@ -136,9 +140,13 @@ def _meets(steps: RldsSteps, condition: Keep) -> np.ndarray:
     return np.array(met, bool)[episodes]
 
 
-def _drop_ends(steps: RldsSteps, spec: DatasetSpec, keep: np.ndarray, dropped: dict) -> None:
+def _without_ends(
+    steps: RldsSteps, spec: DatasetSpec, chosen: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The steps of the chosen episodes that drop_first and drop_last leave, bool, and the rest."""
     first = steps.split.column("episode.first")
     filled = np.diff(first) > 0
+    keep, dropped = np.repeat(chosen, np.diff(first)), {}
     if spec.drop_first:
         dropped["first step"] = _drop(keep, first[:-1][filled])
     if spec.drop_last == "always":
@@ -146,6 +154,7 @@ def _drop_ends(steps: RldsSteps, spec: DatasetSpec, keep: np.ndarray, dropped: d
     elif spec.drop_last == "flagged":
         flags = steps.split.column(f"{steps.leaf('is_last').key}.value")
         dropped["last step"] = _drop(keep, np.flatnonzero(flags))
+    return keep, dropped
 
 
 def _drop_without_instruction(

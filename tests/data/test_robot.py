@@ -78,6 +78,13 @@ def test_an_episode_of_one_step_has_nothing_to_learn(tiny, wire, spec):
     tiny.train[2] = wire.episode(2, steps=1)
     with pytest.raises(DataError, match="00000-of-00002: record 2 .*no step is left"):
         RobotExamples(tiny.write(), "train", spec)
+    RobotExamples(tiny.directory, "train[3:]", spec)
+    tiny.train[1] = wire.episode(1, steps=2)
+    tiny.directory = tiny.directory.with_name("1.0.1")
+    spec = dataclasses.replace(spec, drop_first=True, short_episode="drop")
+    examples = RobotExamples(tiny.write(), "train", spec)
+    assert sorted({examples[i].episode for i in range(len(examples))}) == [0, 3, 4, 5]
+    assert examples.dropped == {"episode too short": 3, "first step": 4, "last step": 4}
 
 
 def test_a_state_that_is_not_finite(tiny, spec):

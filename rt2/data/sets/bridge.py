@@ -35,6 +35,7 @@ ORIG = dataclasses.replace(
     name="bridge_orig",  # relabelled with the motion that was reached, a binary gripper
     action=(REACHED, Part("action", (6, 7), (("binary_gripper", 0.05, 0.95),))),
     drop_last="always",  # nothing follows it
+    short_episode="drop",
 )
 
 OXE = dataclasses.replace(

@@ -109,14 +109,15 @@ def read(tfds):
 
 @pytest.fixture(scope="session")
 def compare(read):
-    """`compare(directory, name, oracle)`: the row `name` reads what the oracle says.
+    """`compare(directory, name, oracle, camera)`: the row `name` reads what the oracle says.
 
-    oracle(metadata, steps) gives (t, action, terminate, instruction, state) of every step of an
+    camera: the observation that Octo and OpenVLA call primary. oracle(metadata, steps) gives (t, action, terminate, instruction, state) of every step of an
     episode that is to be trained on. Returns the examples.
     """
 
-    def check(directory, name, oracle):
+    def check(directory, name, oracle, camera):
         spec = specs.get(name)
+        assert spec.camera == f"observation/{camera}"
         examples = RobotExamples(directory, "train", spec, cameras=spec.cameras)
         wanted = [
             (steps, number, *row)

@@ -37,7 +37,7 @@ def test_bridge_dataset(directory, compare):
                 text, state = step["language_instruction"].decode(), step["observation"]["state"]
                 yield t, step["action"], t == len(steps) - 2, text, state
 
-    compare(directory, "bridge_dataset", oracle)
+    compare(directory, "bridge_dataset", oracle, "image_0")
 
 
 def test_bridge_orig(directory, compare, by_hand):
@@ -49,8 +49,9 @@ def test_bridge_orig(directory, compare, by_hand):
             text = steps[t]["language_instruction"].decode()
             yield t, action, t == len(steps) - 2, text, here
 
-    examples = compare(directory, "bridge_orig", oracle)
-    assert examples.dropped == {"first step": 3, "last step": 3, "empty instruction": 0}
+    examples = compare(directory, "bridge_orig", oracle, "image_0")
+    ends = {"first step": 3, "last step": 3}
+    assert examples.dropped == {"episode too short": 0, "empty instruction": 0, **ends}
 
 
 def test_bridge(of, generate, compare):
@@ -76,4 +77,4 @@ def test_bridge(of, generate, compare):
             text = steps[t]["observation"]["natural_language_instruction"].decode()
             yield t, action, t == len(steps) - 2, text, here
 
-    compare(generate(step | of.flags), "bridge", oracle)
+    compare(generate(step | of.flags), "bridge", oracle, "image")

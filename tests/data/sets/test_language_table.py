@@ -43,7 +43,7 @@ def test_language_table(directory, compare, name):
             state = step["observation"]["effector_translation"]
             yield t, step["action"], t == len(steps) - 2, text, state
 
-    examples = compare(directory, name, oracle)
+    examples = compare(directory, name, oracle, "rgb")
     assert examples.instructions == tuple(sorted(SENTENCES))
 
 

@@ -38,5 +38,5 @@ def test_libero(directory, compare, name):
             text = step["language_instruction"].decode()
             yield t, action, t == len(steps) - 1, text, step["observation"]["state"]
 
-    examples = compare(directory, name, oracle)
+    examples = compare(directory, name, oracle, "image")
     assert set(examples.actions[:, 6]) == {0, 0.75, 1}

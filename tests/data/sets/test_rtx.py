@@ -106,7 +106,7 @@ def test_fractal(of, generate, compare, by_hand):
         state = [*observation["base_pose_tool_reached"], *observation["gripper_closed"]]
         return [*motion(action), relative(by_hand, steps, t)], state
 
-    examples = compare(directory, "fractal20220817_data", oracle)
+    examples = compare(directory, "fractal20220817_data", oracle, "image")
     assert sum(examples[i].terminate for i in range(len(examples))) == 2  # episode 1 goes on
     assert examples.bounds()[1][3] == np.pi / 2
 
@@ -144,7 +144,7 @@ def test_kuka(of, generate, compare, by_hand):
             stops = action["terminate_episode"].argmax() == 0
             yield t, [*motion(action), gripper], stops, "pick anything", state
 
-    examples = compare(directory, "kuka", oracle)
+    examples = compare(directory, "kuka", oracle, "image")
     assert examples.episodes == 2 and examples.instructions == ("pick anything",)
     assert examples.dropped["episode without success = True"] == 6
 
@@ -176,7 +176,7 @@ def test_taco_play(of, generate, compare):
         world = action["rel_actions_world"]
         return [*world[:6], min(max(world[6], 0), 1)], observation["robot_obs"][:7]
 
-    examples = compare(directory, "taco_play", oracle)
+    examples = compare(directory, "taco_play", oracle, "rgb_static")
     assert 0 < (examples.actions[:, 6] == 0).mean() < 1
 
 
@@ -208,7 +208,7 @@ def test_jaco_play(of, generate, compare, by_hand):
         state = observation["end_effector_cartesian_pos"]
         return [*action["world_vector"], 0, 0, 0, gripper], state
 
-    compare(directory, "jaco_play", oracle)
+    compare(directory, "jaco_play", oracle, "image")
 
 
 def test_berkeley_cable_routing(of, generate, compare):
@@ -228,7 +228,7 @@ def test_berkeley_cable_routing(of, generate, compare):
     def oracle(observation, action, steps, t):
         return [*motion(action), 0], observation["robot_state"]
 
-    compare(directory, "berkeley_cable_routing", oracle)
+    compare(directory, "berkeley_cable_routing", oracle, "image")
 
 
 def test_roboturk(of, generate, compare):
@@ -248,7 +248,7 @@ def test_roboturk(of, generate, compare):
         closed = min(max(action["gripper_closedness_action"][0], 0), 1)
         return [*motion(action), 1 - closed], None
 
-    compare(directory, "roboturk", oracle)
+    compare(directory, "roboturk", oracle, "front_rgb")
 
 
 def test_viola(of, generate, compare):
@@ -276,7 +276,7 @@ def test_viola(of, generate, compare):
         state = [*observation["joint_states"], *observation["gripper_states"]]
         return [*motion(action), 1 - closed], state
 
-    compare(directory, "viola", oracle)
+    compare(directory, "viola", oracle, "agentview_rgb")
 
 
 @pytest.mark.xfail(raises=DataError, reason="a float32 image cannot be indexed yet", strict=False)
@@ -304,7 +304,7 @@ def test_berkeley_autolab_ur5(of, generate, compare, by_hand):
         gripper = relative(by_hand, steps, t)
         return [*motion(action), gripper], observation["robot_state"][6:14]
 
-    compare(directory, "berkeley_autolab_ur5", oracle)
+    compare(directory, "berkeley_autolab_ur5", oracle, "image")
 
 
 def test_toto(of, generate, compare):
@@ -323,7 +323,7 @@ def test_toto(of, generate, compare):
     def oracle(observation, action, steps, t):
         return [*motion(action), 1.0 if action["open_gripper"] else 0.0], observation["state"]
 
-    examples = compare(directory, "toto", oracle)
+    examples = compare(directory, "toto", oracle, "image")
     assert set(examples.actions[:, 6]) == {0, 1}
 
 
@@ -363,7 +363,7 @@ def test_bc_z(of, generate, compare):
             action = [*xyz[:3], *turn[:3], gripper]
             yield t, action, t == len(steps) - 1, text, [*state, *seen["present/sensed_close"]]
 
-    compare(directory, "bc_z", oracle)
+    compare(directory, "bc_z", oracle, "image")
 
 
 def test_droid(of, generate, compare):
@@ -402,5 +402,5 @@ def test_droid(of, generate, compare):
             state = [*seen["cartesian_position"], *seen["gripper_position"]]
             yield t, values, t == len(steps) - 1, text, state
 
-    examples = compare(directory, "droid", oracle)
+    examples = compare(directory, "droid", oracle, "exterior_image_1_left")
     assert list(examples.dropped.values()) == [6, 4]
