@@ -1,11 +1,59 @@
-"""The text formats of RT-2: what stands before and after an answer (section 3.2, appendix D)."""
+"""The text formats of RT-2: what stands before and after an answer (section 3.2, appendix D).
+
+The paper names the tasks of Language-Table's co-training (appendix B) but not their words: the
+questions below but the first are this project's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def action_prompt(instruction: str) -> str:
-    """The question of a robot row; its answer is the integers of an action."""
-    return f"Q: what action should the robot take to {instruction}? A:"
+
+def action_prompt(instruction: str, state: Sequence[int] | None = None) -> str:
+    """The question of a robot row; its answer is the integers of an action.
+
+    `state`: the proprioceptive state as integers, where the row has it.
+    """
+    return f"Q: what action should the robot take to {instruction}?{_state(state)} A:"
+
+
+def plan_prompt(instruction: str, state: Sequence[int] | None = None) -> str:
+    """The beginning of a chain-of-thought row (section 4.4); `plan_target` goes on."""
+    return f"Instruction: {instruction}.{_state(state)}"
+
+
+def plan_target(plan: str) -> str:
+    """The plan of a chain-of-thought row in words; the integers of the action follow it."""
+    return f"Plan: {plan}. Action:"
+
+
+def instruction_prompt() -> str:
+    """Asks for the instruction that frames of an episode carry out."""
+    return "Q: what instruction does the robot follow? A:"
+
+
+def position_prompt() -> str:
+    """Asks where the arm is in the last frame; the answer is its state as integers."""
+    return "Q: where is the robot's arm? A:"
+
+
+def timesteps_prompt() -> str:
+    """Asks how many steps lie between two frames."""
+    return "Q: how many timesteps are between the frames? A:"
+
+
+def success_prompt(instruction: str) -> str:
+    """Asks whether frames show that the instruction was carried out: yes or no."""
+    return f"Q: does the robot succeed to {instruction}? A:"
+
+
+def integers(values: Sequence[int]) -> str:
+    """Integers as text, one space between them."""
+    return " ".join(str(int(value)) for value in values)
+
+
+def _state(state: Sequence[int] | None) -> str:
+    return "" if state is None else f" State: {integers(state)}."
 
 
 def vqa_prompt(question: str, language: str = "en") -> str:
@@ -36,8 +84,3 @@ def list_prompt(language: str = "en") -> str:
 def detect_prompt(name: str, language: str = "en") -> str:
     """Asks for the boxes of a kind of thing; the answer is "x0 y0 x1 y1 name" of each."""
     return vqa_prompt(f"detect every {name}", language)
-
-
-def plan_target(instruction: str, plan: str, action: str) -> str:
-    """A chain-of-thought row: the plan in words, then the action (section 4.4)."""
-    return f"Instruction: {instruction}. Plan: {plan}. Action: {action}."

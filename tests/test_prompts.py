@@ -10,8 +10,17 @@ def test_the_formats_of_the_paper():
     assert prompts.what_prompt("3 30") == "Answer in en : what is at 3 30"
     assert prompts.list_prompt() == "Answer in en : list every object"
     assert prompts.detect_prompt("dog") == "Answer in en : detect every dog"
-    action = "1 128 124 136 121 158 111 255"
-    assert prompts.plan_target("I'm hungry", "pick rxbar chocolate", action) == (
-        "Instruction: I'm hungry. Plan: pick rxbar chocolate. "
-        "Action: 1 128 124 136 121 158 111 255."
+
+
+def test_a_chain_of_thought_reads_as_in_the_paper():
+    asked, plan = prompts.plan_prompt("I'm hungry"), prompts.plan_target("pick rxbar chocolate")
+    action = prompts.integers([1, 128, 124, 136, 121, 158, 111, 255])
+    assert f"{asked} {plan} {action}" == (
+        "Instruction: I'm hungry. Plan: pick rxbar chocolate. Action: 1 128 124 136 121 158 111 255"
     )
+
+
+def test_the_state_stands_before_the_answer():
+    asked = "Q: what action should the robot take to go? State: 0 255. A:"
+    assert prompts.action_prompt("go", [0, 255]) == asked
+    assert prompts.plan_prompt("go", [7]) == "Instruction: go. State: 7."

@@ -56,7 +56,8 @@ class DatasetSpec:
     """How to read one robot data set; features are named without the leading `steps/`.
 
     camera: the image the policy sees. cameras: the set's other RGB cameras.
-    instruction: a text, integers [n] of Unicode code points padded with zeros, or a FixedText.
+    instruction: a text of the steps or of the episodes, a step's integers [n] of Unicode code
+        points padded with zeros, or a FixedText.
     action: parts that are joined to the D values of `action_spec`. state: parts of the
         proprioceptive state, or None. A part is a feature's name or a Part.
     drop_first: leave out step 0 of every episode (Bridge: its action is about zero).

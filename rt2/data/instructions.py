@@ -11,14 +11,14 @@ from rt2.data.rlds import RldsSteps
 class Instructions:
     """The instructions of a split.
 
-    `source` is a text feature; a feature of integers [n] that holds Unicode code points, padded
-    with zeros (Language-Table); or a FixedText. Raises DataError, beginning with `where`, for
-    another feature.
+    `source` is a text feature of the steps or of the episodes; a step feature of integers [n] that
+    holds Unicode code points, padded with zeros (Language-Table); or a FixedText. Raises DataError,
+    beginning with `where`, for another feature.
     """
 
     def __init__(self, steps: RldsSteps, source: str | FixedText, where: str):
         self._steps, self._source = steps, source
-        self._leaf = None if isinstance(source, FixedText) else steps.leaf(source)
+        self._leaf = None if isinstance(source, FixedText) else _leaf(steps, source)
         if self._leaf is None or self._leaf.kind == "text" or _holds_codes(self._leaf):
             return
         raise DataError(
@@ -30,8 +30,9 @@ class Instructions:
         """The instruction of step `row`."""
         if self._leaf is None:
             return self._source.text
-        stored = self._steps.value(self._leaf.name, row)
-        return stored.decode() if self._leaf.kind == "text" else _decoded(stored)
+        if self._leaf.kind == "text":
+            return self._steps.split.strings[self._ids(row, row + 1)[0]]
+        return _decoded(self._steps.value(self._leaf.name, row))
 
     def empty(self, begin: int, end: int) -> np.ndarray:
         """Whether the instruction is blank, bool [end - begin], of the steps `begin` to `end`."""
@@ -61,10 +62,28 @@ class Instructions:
             codes = split.column(f"{key}.value")[begin:end]
             _, first, numbers = np.unique(codes, axis=0, return_index=True, return_inverse=True)
             return first, numbers.reshape(-1)
-        numbers = np.asarray(split.column(f"{key}.id")[begin:end])
+        numbers = self._ids(begin, end)
         first = np.full(int(numbers.max(initial=0)) + 1, -1, np.int64)
         first[numbers[::-1]] = np.arange(end - begin)[::-1]
         return first, numbers
+
+    def _ids(self, begin: int, end: int) -> np.ndarray:
+        """Which texts of the index the steps `begin` to `end` have."""
+        split = self._steps.split
+        ids = split.column(f"{self._leaf.key}.id")
+        rows = slice(begin, end)
+        if self._leaf.level == "episode":
+            rows = split.column("step.episode")[begin:end]
+        return np.asarray(ids[rows])
+
+
+def _leaf(steps: RldsSteps, source: str) -> Leaf:
+    """The step feature of that name, or else the text of that name among the episodes'."""
+    leaves = steps.index.features
+    texts = [leaf for leaf in leaves.at("episode") if leaf.kind == "text" and leaf.name == source]
+    if texts and not any(leaf.name == source for leaf in leaves.at("step")):
+        return texts[0]
+    return steps.leaf(source)
 
 
 def _holds_codes(leaf: Leaf) -> bool:

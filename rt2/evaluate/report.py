@@ -8,6 +8,7 @@ from rt2.evaluate import html
 from rt2.evaluate.charts import Bar, curve, interval_bars
 from rt2.evaluate.results import CHECKPOINT, Evaluation, pooled
 from rt2.evaluate.video import Video
+from rt2.page import html as page
 
 CURVES = 12  # more charts than this are named under the others, not drawn
 FIRST_CURVES = ("loss", "accuracy", "error", "examples")  # in this order
@@ -26,12 +27,7 @@ def render(evaluation: Evaluation) -> str:
         _provenance(evaluation),
     )
     style = resources.files("rt2.evaluate").joinpath("report.css").read_text("utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Evaluation of {escape(_name(evaluation))}</title><style>{style}</style></head>"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return page.document(f"Evaluation of {_name(evaluation)}", parts, style)
 
 
 def _name(evaluation: Evaluation) -> str:
@@ -60,8 +56,8 @@ def _cards(evaluation: Evaluation) -> str:
         cards.append(html.card(f"action tokens right, {row['source']}", row["token_accuracy"]))
     if own:
         invalid, sent = (sum(row[key] for row in own) for key in ("invalid", "actions"))
-        cards.append(html.count_card("invalid actions", invalid, f"of {sent:,} sent to the arm"))
-    return f'<div class="cards">{"".join(cards)}</div>'
+        cards.append(page.count_card("invalid actions", invalid, f"of {sent:,} sent to the arm"))
+    return page.cards(cards)
 
 
 def _rollouts(evaluation: Evaluation) -> str:
@@ -96,7 +92,7 @@ def _rollouts(evaluation: Evaluation) -> str:
         ],
         [_style(row) for row in rows],
     )
-    return html.section(
+    return page.section(
         "Closed loop",
         "Share of episodes in which the policy did what the instruction says, on scenes that every "
         "policy meets alike. Whiskers are Wilson's 95 % intervals.",
@@ -120,7 +116,7 @@ def _videos(evaluation: Evaluation) -> str:
         f'<h3>{escape(name)}</h3><div class="videos">{"".join(map(html.video, group))}</div>'
         for name, group in groups.items()
     ]
-    return html.section(
+    return page.section(
         "Watch it",
         "The first successes and failures in the order of their seeds: none was picked by hand. "
         "Drawn again from the actions, larger than the policy saw it.",
@@ -135,7 +131,7 @@ def _vqa(evaluation: Evaluation) -> str:
     if any(row["accuracy"].value != row["exact"].value for row in evaluation.vqa):
         head, keys = [*head, "VQA accuracy"], [*keys, "accuracy"]
     head, keys = [*head, "distance in cells", "no place"], [*keys, "distance", "unreadable"]
-    return html.section(
+    return page.section(
         "Questions about pictures",
         "Answers to held-out questions, by kind and language. VQA accuracy, shown where questions "
         "have three answers or more, is the share of three people who said the same. Places also "
@@ -152,7 +148,7 @@ def _actions(evaluation: Evaluation) -> str:
         for row in evaluation.actions
         for slot in row["slots"]
     ]
-    return html.section(
+    return page.section(
         "Actions on recorded episodes",
         "Mean absolute difference from the recorded action on held-out episodes, beside that of "
         "always giving the median action. Steps of one episode are not independent: the intervals "
@@ -172,7 +168,7 @@ def _training(evaluation: Evaluation) -> str:
     ]
     rest = ", ".join(name for name, points in series if (name, points) not in drawn)
     more = f"<h3>Also in metrics.jsonl</h3><p>{escape(rest)}</p>" if rest else ""
-    return html.section(
+    return page.section(
         "Training",
         "Each figure over the steps of training; its last value stands at the right.",
         f'<div class="curves">{"".join(charts)}</div>{more}',
@@ -215,10 +211,10 @@ def _provenance(evaluation: Evaluation) -> str:
         *((name, str(value)) for name, value in source["model"].items()),
     ]
     omitted = "".join(f"<li>{escape(sentence)}</li>" for sentence in evaluation.omitted)
-    return html.section(
+    return page.section(
         "How this was measured",
         "The command, and all that its figures depend on.",
-        f'<div class="panel"><pre>{escape(source["command"])}</pre>{html.definitions(items)}</div>',
+        f'<div class="panel"><pre>{escape(source["command"])}</pre>{page.definitions(items)}</div>',
         f"<h3>Not measured</h3><ul>{omitted}</ul>" if omitted else "",
         "<footer>Pictograms: OpenMoji (openmoji.org), CC BY-SA 4.0.</footer>",
     )

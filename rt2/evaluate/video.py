@@ -1,6 +1,5 @@
 """Episodes as animated WebP pictures that a page can carry inside itself."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,8 +39,3 @@ def webp(frames: Sequence[np.ndarray]) -> bytes:
     if not done:
         raise ValueError("OpenCV could not encode the animation as WebP")
     return encoded.tobytes()
-
-
-def data_uri(picture: bytes) -> str:
-    """`picture` (WebP) as a `data:` address."""
-    return "data:image/webp;base64," + base64.b64encode(picture).decode("ascii")

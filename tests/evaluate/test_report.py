@@ -11,6 +11,7 @@ from rt2.evaluate import charts, html, video
 from rt2.evaluate.report import render
 from rt2.evaluate.results import CHECKPOINT, Evaluation, pooled
 from rt2.evaluate.statistics import Mean, Rate
+from rt2.page.html import data_uri
 
 VOID = {"meta", "img"}
 PROVENANCE = {
@@ -146,7 +147,7 @@ def test_lines_carry_counts_intervals_and_invalid_actions(evaluation):
 def test_a_film_keeps_its_frames_and_colours():
     frames = [np.full((32, 32, 3), (250, 60, 0), np.uint8)] * 2
     frames.append(np.full((32, 32, 3), (0, 60, 250), np.uint8))
-    uri = video.data_uri(video.webp(frames))
+    uri = data_uri(video.webp(frames), "image/webp")
     data = np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8)
     done, animation = cv2.imdecodeanimation(data)
     assert done and list(animation.durations)[-1] == video.LAST_FRAME_MS

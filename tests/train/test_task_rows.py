@@ -1,0 +1,102 @@
+"""Rows of every task through the preprocessing of training, and back."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rt2 import prompts
+from rt2.actions import ActionCodec
+from rt2.data import specs
+from rt2.data.errors import DataError
+from rt2.data.mixture import Mixture
+from rt2.data.plans import Plans
+from rt2.data.robot import RobotExamples
+from rt2.data.tasks import TASKS, RobotTask
+from rt2.preprocess import Preprocess
+from rt2.tokenizer import EOS, PAD, ActionVocabulary, Tokenizer
+from rt2.train.inputs import RobotRows
+from rt2.train.task_rows import TaskRows
+
+
+@pytest.fixture(scope="module")
+def made(data_dir):
+    """(examples of two images, a function task name -> its rows, the preprocessing)."""
+    spec = specs.get("tabletop")
+    examples = RobotExamples(data_dir / "tabletop/1.0.0", "train", spec, history=2)
+    tasks = {name: RobotTask(examples, name, 0) for name in TASKS if name != "plan"}
+    plans = Plans("look for it, then {instruction}", examples.instructions)
+    tasks["plan"] = RobotTask(examples, "plan", 0, plans=plans)
+    corpus = [text for task in tasks.values() for pair in task.texts() for text in pair]
+    tokenizer = Tokenizer.train(corpus * 3, 1400)
+    codec = ActionCodec(spec.action_spec, *examples.bounds())
+    preprocess = Preprocess(
+        tokenizer=tokenizer,
+        vocabulary=ActionVocabulary.integer(tokenizer, spec.action_spec),
+        codecs={"tabletop": codec},
+        image_size=32,
+        history=2,
+        prefix_length=64,
+        target_length=48,
+    )
+    return examples, tasks, preprocess
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_row_says_what_the_task_says(made, name):
+    examples, tasks, preprocess = made
+    rows = TaskRows(tasks[name], preprocess, preprocess.codec())
+    assert len(rows) == len(examples)
+    for i in range(0, len(rows), 7):
+        row, example = rows[i], tasks[name][i]
+        assert row["image"].shape == (2, 32, 32, 3) and row["image"].dtype == np.uint8
+        assert preprocess.tokenizer.decode(row["prefix"]) == example.prefix
+        target = row["target"]
+        end = int(np.flatnonzero(target == EOS)[0])
+        assert (target[end + 1 :] == PAD).all() and row["target"].shape == (48,)
+        slots = 0 if example.action is None else len(preprocess.codec().spec.slots)
+        assert preprocess.tokenizer.decode(target[: end - slots]) == example.target
+        if slots:
+            bins = preprocess.vocabulary.bins(target[end - slots : end])
+            wanted = preprocess.codec().encode(example.action, example.terminate)
+            np.testing.assert_array_equal(bins, wanted)
+
+
+def test_the_action_task_is_the_row_of_robot_examples(made):
+    examples, tasks, preprocess = made
+    ours = TaskRows(tasks["action"], preprocess, preprocess.codec())
+    theirs = RobotRows(examples, preprocess, preprocess.codec())
+    for i in (0, 11):
+        assert ours[i].keys() == theirs[i].keys()
+        for key, value in theirs[i].items():
+            np.testing.assert_array_equal(ours[i][key], value)
+
+
+def test_a_plan_reads_as_the_paper_writes_it(made):
+    _, tasks, preprocess = made
+    row = TaskRows(tasks["plan"], preprocess, preprocess.codec())[3]
+    example = tasks["plan"][3]
+    bins = preprocess.codec().encode(example.action, example.terminate)
+    said = " ".join(preprocess.tokenizer.decode(row[key]) for key in ("prefix", "target"))
+    assert said == f"{example.prefix} {example.target} {prompts.integers(bins)}"
+
+
+def test_every_task_in_one_batch(made):
+    _, tasks, preprocess = made
+    rows = {name: TaskRows(task, preprocess, preprocess.codec()) for name, task in tasks.items()}
+    mixture = Mixture({name: (row, 2) for name, row in rows.items()}, 12, 0, transform=dict)
+    batch = mixture.batch(3)
+    assert batch["image"].shape == (12, 2, 32, 32, 3) and batch["target"].shape == (12, 48)
+    again = list(zip(range(1), mixture.iterate(3, 0, 1, threads=2, prefetch=1), strict=False))
+    for key, value in batch.items():
+        np.testing.assert_array_equal(value, again[0][1][key])
+
+
+def test_too_few_images_and_too_long_a_plan(made):
+    _, tasks, preprocess = made
+    alone = dataclasses.replace(preprocess, history=1)
+    with pytest.raises(DataError, match="success has 2 images, .* --config.history=2"):
+        TaskRows(tasks["success"], alone, alone.codec())
+    short = dataclasses.replace(preprocess, target_length=8)
+    with pytest.raises(DataError, match="tokens do not fit in 8: raise --config.target_length"):
+        TaskRows(tasks["plan"], short, short.codec())[0]
