@@ -26,22 +26,29 @@ def get_config() -> ConfigDict:
     config.tokenizer = ConfigDict()
     config.tokenizer.path = ""  # SentencePiece model; empty trains one on the sources' text
     config.tokenizer.vocab_size = 6000
+    config.tokenizer.sentinels = 0  # pieces kept for span corruption; T5 has 100
     config.action_vocabulary = "integer"  # or overwrite: the least frequent tokens
     config.prefix_length = 24  # tokens of a question
     config.target_length = 32  # tokens of an answer, its end included
 
-    # name -> {kind: robot|web, path, split, spec, share}; see source() below
+    # name -> a row of fields; see source() below
     config.sources = ConfigDict()
     config.mixture = ""  # a row of rt2/data/mixtures.py, which joins the sources: oxe_magic_soup
     config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION
-    config.mixture_split = "train"  # of the mixture's data sets; "train[:95%]" holds the rest out
     config.mixture_without = ()  # data sets of the mixture to leave out
     config.mixtures = ConfigDict()  # rows for mixtures that rt2/data/mixtures.py lacks
+    # how its data sets are read (path, spec and share are its own); "train[:95%]" holds some out
+    config.mixture_robot = source("robot", "", split="train", spec="", share=0.0)
+    config.mixture_web = source("web", "", split="train", spec="", share=0.0)
     config.share_period = 1  # batches over which the shares are exact; 1 is every batch
     # the same form, for evaluation while training; `share` is ignored
     config.eval_sources = ConfigDict()
     config.dataset_specs = ConfigDict()  # rows for data sets that rt2/data/specs.py lacks
     config.reader_threads = 2
+
+    config.corruption = ConfigDict()  # of text without an image, as T5 learns it
+    config.corruption.density = 0.15  # share of the tokens that are hidden
+    config.corruption.mean_span = 3.0  # tokens of a hidden span, on average
 
     config.augment = ConfigDict()
     config.augment.brightness = 0.0  # largest shift, as a part of the full range
@@ -72,12 +79,30 @@ def get_config() -> ConfigDict:
     return config
 
 
-def source(kind: str, path: str, *, split: str, spec: str, share: float) -> ConfigDict:
-    """One source of examples.
+def source(kind: str, path: str, *, split: str, spec: str, share: float, **more) -> ConfigDict:
+    """One source of examples; `more` are the fields below that are not to keep their defaults.
 
-    kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, a TFDS `vqa`
-    folder or a glob of WebDataset tars. spec: the row of rt2/data/specs.py, for robot sources.
-    share: its part of every batch; the shares are divided by their sum, 0 leaves it out. Beside a
-    config.mixture it is a part of 1, and the mixture has the rest.
+    kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, or anything that
+    rt2/data/vqa.py lists. spec: the row of rt2/data/specs.py, for robot sources. share: its part of
+    every batch; the shares are divided by their sum, 0 leaves it out. Beside a config.mixture it is
+    a part of 1, and the mixture has the rest.
     """
-    return ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))
+    row = ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))
+
+    # robot: one task a source; a set that serves several stands once for each, with its own share
+    row.task = "action"  # or instruction, position, timesteps, success, plan: rt2/data/tasks.py
+    row.plan = ""  # of the task plan: "reach for {instruction}", or a JSON file of plans
+    row.quarantine = 0.0  # largest share of damaged records that may be left out, counted and named
+
+    row.answer = "first"  # which accepted answer of a web row is learnt; or random, frequent
+    row.format = ""  # of rt2/data/vqa.py; empty goes by the files
+    row.images = ""  # folder of loose images; empty is the usual place beside the annotations
+    row.language = "en"  # of web rows that name none
+    row.text_only = "refuse"  # rows without an image; drop them, or keep: they are corrupted text
+    row.grid = 1000  # a place is a cell of grid x grid
+    row.detection = ("where", "what", "list", "detect")  # kinds of row that boxes give
+    row.max_objects = 8  # largest number of objects in such a row
+
+    row.lock()
+    row.update(more)
+    return row

@@ -18,7 +18,7 @@ from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data import image as images
 from rt2.errors import UserError
-from rt2.tokenizer import ActionVocabulary, Tokenizer, TokenizerError
+from rt2.tokenizer import EOS, PAD, ActionVocabulary, Tokenizer, TokenizerError
 
 
 class PreprocessError(UserError):
@@ -79,17 +79,24 @@ class Preprocess:
             raise PreprocessError("question: empty")
         return self._prefix(question)
 
-    def action_target(self, codec: ActionCodec, action: np.ndarray, terminate: bool) -> np.ndarray:
-        """int32 [T]: the slots' tokens, end, padding."""
-        tokens = self.vocabulary.tokens(codec.encode(action, terminate))
-        target = np.zeros(self.target_length, np.int32)
-        target[: len(tokens)] = tokens
-        target[len(tokens)] = 1
-        return target
+    def action_target(
+        self, codec: ActionCodec, action: np.ndarray, terminate: bool, words: str = ""
+    ) -> np.ndarray:
+        """int32 [T]: the tokens of `words` (a plan), those of the slots, end, padding."""
+        slots = self.vocabulary.tokens(codec.encode(action, terminate))
+        return self.target([*self.tokenizer.encode(words), *slots])
 
     def text_target(self, answer: str) -> np.ndarray:
         """int32 [T]: the answer's tokens, end, padding."""
         return self.tokenizer.padded(answer, self.target_length, end=True)
+
+    def prefix(self, tokens: Sequence[int]) -> np.ndarray:
+        """int32 [L]: `tokens`, padding."""
+        return _padded(tokens, self.prefix_length, "a question", "prefix_length")
+
+    def target(self, tokens: Sequence[int]) -> np.ndarray:
+        """int32 [T]: `tokens`, end, padding."""
+        return _padded([*tokens, EOS], self.target_length, "an answer", "target_length")
 
     def _prefix(self, text: str) -> np.ndarray:
         try:
@@ -122,3 +129,11 @@ class Preprocess:
             prefix_length=data["prefix_length"],
             target_length=data["target_length"],
         )
+
+
+def _padded(tokens: Sequence[int], length: int, what: str, knob: str) -> np.ndarray:
+    if len(tokens) > length:
+        raise PreprocessError(
+            f"{what} has {len(tokens)} tokens, the model takes {length}: raise --config.{knob}"
+        )
+    return np.array([*tokens, *[PAD] * (length - len(tokens))], np.int32)

@@ -102,7 +102,7 @@ def ours(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
 
     examples = RobotExamples(directory, "train", specs.from_config(ROW))
 
-    def transform(example):
+    def transform(example, draw):
         return {"image": image.resize(example.images[0], SIZE), "action": example.action}
 
     mixture = Mixture({"frames": (examples, args.batch_size)}, args.batch_size, 0, transform)

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rt2.data.mixture import Mixture
+from rt2.data.mixture import Draw, Mixture
 from rt2.data.vqa import WebExamples
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess
 from rt2.prompts import action_prompt, vqa_prompt
-from rt2.train.inputs import WebRows
 from rt2.train.optimizer import make_optimizer
+from rt2.train.rows import WebRow
 from rt2.train.step import StepSettings, TrainState, split_frozen, train_step
 
 # The robot's question is one of the frames, so that a name is found in it too; its answer is a
@@ -54,14 +54,28 @@ class PlaceRows:
         frame = FRAMES[chosen if language == "en" else "ask"]
         return {
             "image": self.preprocess.image_stack([self.examples[example].image]),
+            "has_image": np.bool_(True),
             "prefix": self.preprocess.text_prefix(frame(name, language)),
             "target": self.preprocess.text_target(f"{x} {y}"),
         }
 
 
+class AllRows:
+    """Model rows of the web's own questions."""
+
+    def __init__(self, examples: WebExamples, preprocess: Preprocess):
+        self.examples, self.make = examples, WebRow(preprocess, "first", None, 0)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        return self.make(self.examples[i], Draw("web", i, 0))
+
+
 def teach(
     model: Model,
-    sources: dict[str, tuple[PlaceRows | WebRows, int]],
+    sources: dict[str, tuple[PlaceRows | AllRows, int]],
     params: Params,
     *,
     optimizer: ml_collections.ConfigDict,
@@ -82,7 +96,7 @@ def teach(
     trained, _ = split_frozen(settings, params)
     state = TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))
     batch_size = sum(count for _, count in sources.values())
-    mixture = Mixture(sources, batch_size, seed, transform=dict)
+    mixture = Mixture(sources, batch_size, seed, transform=lambda row, _: row)
     stream = mixture.iterate(0, 0, 1, threads=2, prefetch=4)
     step = jax.jit(lambda state, batch: train_step(settings, state, batch))
     for n in range(1, steps + 1):

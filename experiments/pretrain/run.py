@@ -97,7 +97,7 @@ def train(
     """The four parts in turn; log.jsonl tells how they went."""
     batch, most = (16, 4) if args.quick else (256, 10_000)
     half = batch // 2
-    places, rows = answering.PlaceRows(web, preprocess), inputs.WebRows(web, preprocess)
+    places, rows = answering.PlaceRows(web, preprocess), answering.AllRows(web, preprocess)
     params = jax.jit(model.init)(jax.random.key(SEED))
     with (args.workdir / "log.jsonl").open("w") as file:
 

@@ -1,4 +1,4 @@
-"""Episodes to look at: pictures over time for every camera, and the actions as a strip of colour."""
+"""Episodes to look at: every camera's pictures over time, the actions as a strip of colour."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

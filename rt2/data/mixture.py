@@ -25,6 +25,14 @@ class Examples(Protocol):
     def __getitem__(self, i: int, /) -> Any: ...
 
 
+class Draw(NamedTuple):
+    """What was drawn: the name of its source, its index there, and in which epoch."""
+
+    source: str
+    index: int
+    epoch: int
+
+
 class Progress(NamedTuple):
     """How far a source has been read: whole epochs, and examples of the one that has begun."""
 
@@ -36,9 +44,9 @@ class Mixture:
     """Endless batches of `batch_size` rows from several sources.
 
     `sources`: name -> (examples, rows in `period` batches; see `shares.Schedule`). `transform`
-    turns a record into a dict of arrays of fixed shapes; it runs on reader threads. Every source is
-    shuffled globally anew each epoch, without memory. A row also carries `source` int32, the
-    position of its source in `names`, and `example_index` int64, its index in the source.
+    turns a record and its Draw into a dict of arrays of fixed shapes; it runs on reader threads.
+    Every source is shuffled globally anew each epoch, without memory. A row also carries `source`
+    int32, the position of its source in `names`, and `example_index` int64, its index in it.
     Raises DataError where the rows do not sum to `batch_size * period` or a source is empty.
     """
 
@@ -47,7 +55,7 @@ class Mixture:
         sources: Mapping[str, tuple[Examples, int]],
         batch_size: int,
         seed: int,
-        transform: Callable[[Any], Mapping[str, Any]],
+        transform: Callable[[Any, Draw], Mapping[str, Any]],
         period: int = 1,
     ):
         schedule = Schedule([count for _, count in sources.values()], batch_size, period)
@@ -101,11 +109,12 @@ class _Rows(grain.MapDataset):
 
     def __init__(self, sources, schedule: Schedule, seed: int, transform):
         super().__init__()
+        self._names = tuple(sources)
         self._examples = [examples for examples, _ in sources.values()]
         self._transform = transform
         self.schedule = schedule
         self._shuffled = [
-            EpochShuffle(len(examples), _source_seed(seed, name))
+            EpochShuffle(len(examples), source_seed(seed, name))
             for name, (examples, _) in sources.items()
         ]
 
@@ -116,10 +125,11 @@ class _Rows(grain.MapDataset):
         if isinstance(i, slice):
             return self.slice(i)
         source, drawn = self.schedule.place(i)
-        index = self._shuffled[source][drawn]
-        arrays = dict(self._transform(self._examples[source][index]))
+        shuffled = self._shuffled[source]
+        draw = Draw(self._names[source], shuffled[drawn], drawn // shuffled.length)
+        arrays = dict(self._transform(self._examples[source][draw.index], draw))
         arrays["source"] = np.int32(source)
-        arrays["example_index"] = np.int64(index)
+        arrays["example_index"] = np.int64(draw.index)
         return arrays
 
 
@@ -140,7 +150,7 @@ class _ProcessRows(grain.MapDataset):
         ]
 
 
-def _source_seed(seed: int, name: str) -> int:
+def source_seed(seed: int, name: str) -> int:
     """A seed for each source: equal seeds would shuffle sources of equal length alike."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little")

@@ -17,8 +17,8 @@ def survey(directory: Path, spec_name: str | None) -> dict[str, Any]:
     """What the set in `directory` holds, split by split, with a proposed row.
 
     The figures of actions are those of the steps that `spec_name` (default: the proposed row)
-    trains on, over the bins that the first split gives; where a split cannot be read by it, `refused` says why. Raises DataError where the
-    data set is not whole.
+    trains on, over the bins that the first split gives; where a split cannot be read by it,
+    `refused` says why. Raises DataError where the data set is not whole.
     """
     features.load(directory)  # says so where `directory` is the one above
     splits = tuple(dataset_info.load(directory).splits)

@@ -85,6 +85,11 @@ class RobotTask:
         return len(self.examples)
 
     @property
+    def acts(self) -> bool:
+        """Whether a row's answer ends with an action."""
+        return self.task in ("action", "plan")
+
+    @property
     def frames(self) -> int:
         """How many images a row has."""
         return PAIR if self.task in _PAIRED else self.examples.history

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from rt2.data import specs
 from rt2.data.robot import RobotExamples
 from rt2.data.vqa import WebExamples
+from rt2.data.web import options as reading
 from rt2.evaluate import actions, rollouts, vqa
 from rt2.evaluate.agents import REFERENCES, TABLETOP, CheckpointAgent
 from rt2.evaluate.provenance import provenance
@@ -57,7 +58,7 @@ def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -
         if not glob.glob(str(path)):
             omitted.append(f"{name}: {path} is not here; name its folder by --data=DIR")
         elif source["kind"] == "web":
-            answers += _answers(policy, name, path, source["split"], options)
+            answers += _answers(policy, name, path, source, options)
         else:
             errors.append(_action_error(policy, name, path, source, assets["config"], options))
     return Evaluation(
@@ -83,8 +84,9 @@ def _episodes(policy: Any, options: Options) -> Iterator[rollouts.Episode]:
         yield from tqdm(played, f"rollouts, {agent.name}", len(queue), unit="episode")
 
 
-def _answers(policy: Any, name: str, path: Path, split: str, options: Options) -> list:
-    examples = Drawn(WebExamples(path, split or None), options.questions, options.seed)
+def _answers(policy: Any, name: str, path: Path, source: dict, options: Options) -> list:
+    found = WebExamples(path, source["split"] or None, reading.from_row(source))
+    examples = Drawn(found, options.questions, options.seed)
     asked = vqa.ask(policy, examples, options.batch)
     return list(tqdm(asked, f"questions, {name}", len(examples), unit="question"))
 

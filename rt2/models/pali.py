@@ -41,18 +41,23 @@ class Pali(nnx.Module):
         )
         self.text = EncoderDecoder(config.text, rngs=rngs)
 
-    def __call__(self, image: Array, prefix: Array, target: Array) -> Array:
+    def __call__(
+        self, image: Array, prefix: Array, target: Array, has_image: Array | None = None
+    ) -> Array:
         """Logits float32 [B, T, V] that predict `target` [B, T] from what stands before.
 
         image uint8 [B, n, S, S, 3]; prefix int32 [B, L] and target int32 [B, T], padded with 0.
+        has_image bool [B]: where not, the pixels are filler that nothing attends to; None: all.
         """
-        return self.text.logits(self.hidden(image, prefix, target))
+        return self.text.logits(self.hidden(image, prefix, target, has_image))
 
-    def hidden(self, image: Array, prefix: Array, target: Array) -> Array:
+    def hidden(
+        self, image: Array, prefix: Array, target: Array, has_image: Array | None = None
+    ) -> Array:
         """Decoder states [B, T, D] before the head."""
         start = jnp.full_like(target[:, :1], PAD)
         inputs = jnp.concatenate([start, target[:, :-1]], axis=1)
-        return self.text.decode(inputs, self.encode(image, prefix), self.config.remat)
+        return self.text.decode(inputs, self.encode(image, prefix, has_image), self.config.remat)
 
     def visual_tokens(self, image: Array) -> Array:
         """[B, n*k, D] of uint8 [B, n, S, S, 3]."""
@@ -61,11 +66,14 @@ class Pali(nnx.Module):
         tokens = self.projection(self.vision(pixels, self.config.remat))
         return tokens.reshape(b, n * tokens.shape[1], tokens.shape[2])
 
-    def encode(self, image: Array, prefix: Array) -> Memory:
+    def encode(self, image: Array, prefix: Array, has_image: Array | None = None) -> Memory:
         """The memory that a decoder reads."""
         visual = self.visual_tokens(image)
+        seen = jnp.ones(visual.shape[:2], bool)
+        if has_image is not None:
+            seen &= has_image[:, None]
         text = self.text.embed(prefix, visual.dtype)
-        real = jnp.concatenate([jnp.ones(visual.shape[:2], bool), prefix != PAD], axis=1)
+        real = jnp.concatenate([seen, prefix != PAD], axis=1)
         return self.text.encode(jnp.concatenate([visual, text], axis=1), real, self.config.remat)
 
     def start(self, memory: Memory, length: int) -> Cache:

@@ -8,17 +8,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
-import numpy as np
 
 from rt2.actions import ActionCodec
 from rt2.data import specs
 from rt2.data.errors import DataError, nearest
-from rt2.data.mixture import Mixture
+from rt2.data.mixture import Mixture, source_seed
+from rt2.data.plans import Plans
 from rt2.data.robot import RobotExamples
 from rt2.data.shares import rows_from_shares
+from rt2.data.tasks import RobotTask
 from rt2.data.vqa import WebExamples
+from rt2.data.web import answers, options
+from rt2.data.web.corruption import SpanCorruption
 from rt2.preprocess import Preprocess
 from rt2.prompts import action_prompt
+from rt2.train.rows import TaskRow, WebRow
 from rt2.train.source_rows import shares, training_rows
 
 KINDS = ("robot", "web")
@@ -29,48 +33,27 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One configured source: its raw examples and, for robot data, the name of its spec."""
+    """One configured source: its row of the config, its examples and, for robot data, its task."""
 
     name: str
-    kind: str
-    examples: Any
-    spec: str
+    row: ml_collections.ConfigDict
+    examples: RobotExamples | WebExamples
+    task: RobotTask | None
 
+    @property
+    def kind(self) -> str:
+        """robot or web."""
+        return self.row.kind
 
-class RobotRows:
-    """Robot examples as model rows: image, prefix, target."""
+    @property
+    def spec(self) -> str:
+        """The name of the dataset spec, for robot data."""
+        return self.row.spec
 
-    def __init__(self, examples: RobotExamples, preprocess: Preprocess, codec: ActionCodec):
-        self.examples, self.preprocess, self.codec = examples, preprocess, codec
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        example, preprocess = self.examples[i], self.preprocess
-        return {
-            "image": preprocess.image_stack(example.images),
-            "prefix": preprocess.action_prefix(example.instruction),
-            "target": preprocess.action_target(self.codec, example.action, example.terminate),
-        }
-
-
-class WebRows:
-    """Web examples as model rows; the first accepted answer is the target."""
-
-    def __init__(self, examples: WebExamples, preprocess: Preprocess):
-        self.examples, self.preprocess = examples, preprocess
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        example, preprocess = self.examples[i], self.preprocess
-        return {
-            "image": preprocess.image_stack([example.image]),
-            "prefix": preprocess.text_prefix(example.question),
-            "target": preprocess.text_target(example.answers[0]),
-        }
+    @property
+    def rows(self) -> RobotTask | WebExamples:
+        """What a model row is made of, by number."""
+        return self.task or self.examples
 
 
 def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Source]:
@@ -78,19 +61,46 @@ def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Sou
     opened = {}
     rows = training_rows(config) if which == "sources" else config.eval_sources
     for name, row in rows.items():
+        where = f"config.{which}.{name}"
         if row.kind not in KINDS:
-            raise DataError(f"config.{which}.{name}.kind={row.kind!r}: {nearest(row.kind, KINDS)}")
+            raise DataError(f"{where}.kind={row.kind!r}: {nearest(row.kind, KINDS)}")
+        task, examples = None, None
         if row.kind == "robot":
             spec = dataset_spec(config, row.spec)
-            examples = RobotExamples(row.path, row.split, spec, config.history)
-            _report(name, examples)
+            examples = RobotExamples(
+                row.path, row.split, spec, config.history, quarantine=row.quarantine
+            )
+            task = _task(row, examples, config, where)
         else:
-            examples = WebExamples(row.path, row.split or None)
+            examples = WebExamples(row.path, row.split or None, options.from_row(row))
+            answers.check_rule(row.answer)
+        _check_evaluation(which, row, where)
+        _report(name, examples)
         log.info("%s %s: %d rows from %s", which, name, len(examples), row.path)
-        opened[name] = Source(name, row.kind, examples, row.spec)
+        opened[name] = Source(name, row, examples, task)
     if which == "sources" and not opened:
         raise DataError("no source has a share: set --config.sources.NAME.share above 0")
     return opened
+
+
+def _task(row, examples: RobotExamples, config, where: str) -> RobotTask:
+    plans = Plans(row.plan, examples.instructions) if row.plan else None
+    task = RobotTask(examples, row.task, source_seed(config.seed, where), plans)
+    if task.frames > config.history:
+        raise DataError(
+            f"{where}.task={row.task!r} shows {task.frames} images: set --config.history="
+            f"{task.frames}"
+        )
+    return task
+
+
+def _check_evaluation(which: str, row: ml_collections.ConfigDict, where: str) -> None:
+    if which != "eval_sources":
+        return
+    if row.kind == "robot" and row.task != "action":
+        raise DataError(f"{where}.task={row.task!r}: only the task action is evaluated")
+    if row.kind == "web" and row.text_only == "keep":
+        raise DataError(f"{where}.text_only='keep': questions need an image; drop or refuse")
 
 
 def dataset_spec(config: ml_collections.ConfigDict, name: str) -> specs.DatasetSpec:
@@ -100,12 +110,15 @@ def dataset_spec(config: ml_collections.ConfigDict, name: str) -> specs.DatasetS
     return specs.get(name)
 
 
-def _report(name: str, examples: RobotExamples) -> None:
+def _report(name: str, examples: RobotExamples | WebExamples) -> None:
     for reason, count in examples.dropped.items():
         if count:
-            log.info("%s: %d steps left out: %s", name, count, reason)
-    for slot, odd in examples.warnings():
-        log.warning("%s: action %s: %s", name, slot, odd)
+            log.info("%s: %d left out: %s", name, count, reason)
+    if isinstance(examples, RobotExamples):
+        for entry in examples.steps.split.quarantined:
+            log.warning("%s: quarantined: %s", name, entry)
+        for slot, odd in examples.warnings():
+            log.warning("%s: action %s: %s", name, slot, odd)
 
 
 def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
@@ -129,10 +142,9 @@ def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
 
 
 def texts(source: Source, limit: int) -> Iterator[tuple[str, str]]:
-    """(question, answer) of every instruction (the answer is empty) or of `limit` web rows."""
-    if source.kind == "robot":
-        for instruction in source.examples.instructions:
-            yield action_prompt(instruction), ""
+    """(question, words of the answer) of every instruction, or of `limit` web rows."""
+    if source.task is not None:
+        yield from source.task.texts()
         return
     stride = -(-len(source.examples) // limit)
     for i in range(0, len(source.examples), stride):
@@ -156,16 +168,13 @@ def corpus(sources: Mapping[str, Source], limit: int) -> Iterator[str]:
 def check_lengths(sources: Mapping[str, Source], preprocess: Preprocess, limit: int) -> None:
     """Raises TokenizerError, naming the text, where a row does not fit; `limit` as in `texts`."""
     for source in sources.values():
-        for question, answer in texts(source, limit):
-            preprocess.text_prefix(question)
-            preprocess.text_target(answer)
-
-
-def rows(source: Source, preprocess: Preprocess) -> RobotRows | WebRows:
-    """The source as model rows."""
-    if source.kind == "robot":
-        return RobotRows(source.examples, preprocess, preprocess.codec(source.spec))
-    return WebRows(source.examples, preprocess)
+        slots = 0
+        if source.task is not None and source.task.acts:
+            slots = len(preprocess.codec(source.spec).spec.slots)
+        for question, words in texts(source, limit):
+            if question:  # text without one is corrupted: the part that fits is taken
+                preprocess.text_prefix(question)
+                preprocess.tokenizer.padded(words, preprocess.target_length - slots, end=True)
 
 
 def make_mixture(
@@ -173,16 +182,37 @@ def make_mixture(
 ) -> Mixture:
     """Batches of the configured shares."""
     period = config.share_period
-    lengths = {name: len(source.examples) for name, source in sources.items()}
+    lengths = {name: len(source.rows) for name, source in sources.items()}
     counts = rows_from_shares(shares(config, lengths), config.batch_size, period)
     log.info("rows of %s: %s", "a batch" if period == 1 else f"{period} batches", counts)
-    mixed = {name: (rows(source, preprocess), counts[name]) for name, source in sources.items()}
-    return Mixture(mixed, config.batch_size, config.seed, transform=dict, period=period)
+    make = {name: _maker(config, source, preprocess) for name, source in sources.items()}
+    return Mixture(
+        {name: (source.rows, counts[name]) for name, source in sources.items()},
+        config.batch_size,
+        config.seed,
+        transform=lambda example, draw: make[draw.source](example, draw),
+        period=period,
+    )
+
+
+def _maker(config: ml_collections.ConfigDict, source: Source, preprocess: Preprocess):
+    if source.task is not None:
+        return TaskRow(preprocess, preprocess.codec(source.spec))
+    corruption = None
+    if source.row.text_only == "keep":
+        corruption = SpanCorruption(
+            preprocess.tokenizer.sentinels, config.corruption.density, config.corruption.mean_span
+        )
+    return WebRow(preprocess, source.row.answer, corruption, source_seed(config.seed, source.name))
 
 
 def data_identity(sources: Mapping[str, Source]) -> dict[str, Any]:
     """What must be equal for a run to continue on the same stream of examples."""
     return {
-        name: {"rows": len(source.examples), "index": source.examples.content_hash}
+        name: {
+            "rows": len(source.rows),
+            "index": source.examples.content_hash,
+            "task": source.row.task if source.task else source.row.answer,
+        }
         for name, source in sources.items()
     }

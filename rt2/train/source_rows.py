@@ -41,14 +41,13 @@ def training_rows(config: ml_collections.ConfigDict) -> dict[str, ml_collections
         )
     for name, place in places.items():
         is_robot = kinds[name] == "robot"
-        rows[name] = ml_collections.ConfigDict(
-            {
-                "kind": kinds[name],
-                "path": place,
-                "split": config.mixture_split if is_robot or not place.endswith(".tar") else "",
-                "spec": name if is_robot else "",
-            }
-        )
+        row = (
+            config.mixture_robot if is_robot else config.mixture_web
+        ).copy_and_resolve_references()
+        row.path, row.spec = place, name if is_robot else ""
+        if place.endswith(".tar"):
+            row.split = ""
+        rows[name] = row
     return rows
 
 

@@ -72,7 +72,7 @@ def make_tokenizer(
         return Tokenizer(kept.read_bytes())
     log.info("training a tokenizer of %d pieces", config.tokenizer.vocab_size)
     text = inputs.corpus(sources, CORPUS_ROWS)
-    tokenizer = Tokenizer.train(text, config.tokenizer.vocab_size)
+    tokenizer = Tokenizer.train(text, config.tokenizer.vocab_size, config.tokenizer.sentinels)
     kept.write_bytes(tokenizer.model)
     return tokenizer
 

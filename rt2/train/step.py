@@ -19,7 +19,8 @@ from rt2.tokenizer import PAD
 CHUNK = 512  # target tokens whose logits exist at a time
 
 Batch = dict[str, jax.Array]
-"""image uint8 [B, n, S, S, 3]; prefix int32 [B, L]; target int32 [B, T]; source int32 [B]."""
+"""image uint8 [B, n, S, S, 3]; has_image bool [B]; prefix int32 [B, L]; target int32 [B, T];
+source int32 [B]."""
 
 
 class TrainState(NamedTuple):
@@ -85,7 +86,7 @@ def loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean cross-entropy of the target tokens, and sums by source float32 [K]."""
     module = settings.model.module(params)
-    hidden = module.hidden(batch["image"], batch["prefix"], batch["target"])
+    hidden = module.hidden(*(batch[name] for name in ("image", "prefix", "target", "has_image")))
     tokens = Tokens(
         hidden=hidden.reshape(-1, hidden.shape[-1]),
         target=batch["target"].reshape(-1),

@@ -26,7 +26,7 @@ class Numbers:
         return self.offset + i
 
 
-def transform(number):
+def transform(number, draw):
     return {"value": np.float32(number), "pair": np.array([number, -number], np.int32)}
 
 
@@ -127,19 +127,19 @@ def test_wrong_rows():
 
 
 def test_rows_that_do_not_stack():
-    ragged = Mixture({"a": (Numbers(5, 0), 4)}, 4, 0, lambda n: {"x": np.zeros(n)})
+    ragged = Mixture({"a": (Numbers(5, 0), 4)}, 4, 0, lambda n, _: {"x": np.zeros(n)})
     with pytest.raises(DataError, match="'x' has rows of different shapes"):
         ragged.batch(0)
-    keys = Mixture({"a": (Numbers(5, 0), 4)}, 4, 0, lambda n: {str(n): 0})
+    keys = Mixture({"a": (Numbers(5, 0), 4)}, 4, 0, lambda n, _: {str(n): 0})
     with pytest.raises(DataError, match="the same keys"):
         keys.batch(0)
 
 
 def test_an_error_in_a_reader_thread_reaches_the_consumer():
-    def broken(number):
+    def broken(number, draw):
         if number == 7:
             raise DataError("example 7 is damaged")
-        return transform(number)
+        return transform(number, draw)
 
     mixed = Mixture({"a": (Numbers(10, 0), 2)}, 2, 0, broken)
     with pytest.raises(DataError, match="example 7 is damaged"):

@@ -66,12 +66,14 @@ def mix(examples, transform, period=PERIOD, shares=None):
     return Mixture(mixed, BATCH, 7, transform, period)
 
 
-def as_bytes(example_id):
+def as_bytes(example_id, draw):
     return {"id": np.array(example_id.encode(), "S80")}
 
 
-def identity(example):
-    return as_bytes(example.example_id) | {"pixels": example_pixels(example).astype(np.int64).sum()}
+def identity(example, draw):
+    return as_bytes(example.example_id, draw) | {
+        "pixels": example_pixels(example).astype(np.int64).sum()
+    }
 
 
 def example_pixels(example):

@@ -30,6 +30,7 @@ def batches(steps):
             "image": rng.integers(0, 256, (16, 1, 64, 64, 3)).astype(np.uint8),
             "prefix": rng.integers(3, 256, (16, 6)).astype(np.int32),
             "target": target,
+            "has_image": np.arange(16) != 3,
             "source": np.arange(16, dtype=np.int32) % 2,
         }
 

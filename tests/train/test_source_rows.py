@@ -38,7 +38,7 @@ def test_without_a_mixture_the_sources_are_those_with_a_share():
 
 
 def test_a_mixture_becomes_rows(config, tmp_path):
-    config.mixture_split = "train[:95%]"
+    config.mixture_robot.split = config.mixture_web.split = "train[:95%]"
     rows = {name: row.to_dict() for name, row in training_rows(config).items()}
     assert rows["bridge_dataset"] == {
         "kind": "robot",
@@ -85,7 +85,9 @@ def test_a_data_set_without_a_spec_is_named(config, tmp_path):
 
 
 def test_progress_counts_examples_and_epochs():
-    mixed = Mixture({"a": (range(10), 3), "b": (range(4), 1)}, 2, 0, lambda n: {"n": n}, period=2)
+    mixed = Mixture(
+        {"a": (range(10), 3), "b": (range(4), 1)}, 2, 0, lambda n, _: {"n": n}, period=2
+    )
     assert progress_figures(mixed, 4) == {
         "a/examples": 6,
         "a/epochs": 0.6,

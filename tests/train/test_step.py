@@ -30,6 +30,7 @@ def batch():
         "image": rng.integers(0, 256, (8, 1, 64, 64, 3)).astype(np.uint8),
         "prefix": rng.integers(3, 256, (8, 7)).astype(np.int32),
         "target": target,
+        "has_image": np.arange(8) != 3,
         "source": np.arange(8, dtype=np.int32) % 2,
     }
     return {name: jnp.asarray(array) for name, array in rows.items()}
@@ -45,7 +46,9 @@ def test_loss_is_the_mean_over_real_tokens(state, batch, chunk, monkeypatch):
     monkeypatch.setattr(training, "CHUNK", chunk)
 
     def plain(params):
-        logits = MODEL.module(params)(batch["image"], batch["prefix"], batch["target"])
+        logits = MODEL.module(params)(
+            *(batch[name] for name in ("image", "prefix", "target", "has_image"))
+        )
         entropy = -jax.nn.log_softmax(logits)
         entropy = jnp.take_along_axis(entropy, batch["target"][..., None], 2)[..., 0]
         real = batch["target"] != 0

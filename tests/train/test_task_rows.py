@@ -8,15 +8,13 @@ import pytest
 from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data import specs
-from rt2.data.errors import DataError
-from rt2.data.mixture import Mixture
+from rt2.data.mixture import Draw, Mixture
 from rt2.data.plans import Plans
 from rt2.data.robot import RobotExamples
 from rt2.data.tasks import TASKS, RobotTask
-from rt2.preprocess import Preprocess
+from rt2.preprocess import Preprocess, PreprocessError
 from rt2.tokenizer import EOS, PAD, ActionVocabulary, Tokenizer
-from rt2.train.inputs import RobotRows
-from rt2.train.task_rows import TaskRows
+from rt2.train.rows import TaskRow
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +43,12 @@ def made(data_dir):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_says_what_the_task_says(made, name):
     examples, tasks, preprocess = made
-    rows = TaskRows(tasks[name], preprocess, preprocess.codec())
-    assert len(rows) == len(examples)
-    for i in range(0, len(rows), 7):
-        row, example = rows[i], tasks[name][i]
+    make = TaskRow(preprocess, preprocess.codec())
+    assert len(tasks[name]) == len(examples)
+    for i in range(0, len(examples), 7):
+        example = tasks[name][i]
+        row = make(example, Draw(name, i, 0))
+        assert row["has_image"]
         assert row["image"].shape == (2, 32, 32, 3) and row["image"].dtype == np.uint8
         assert preprocess.tokenizer.decode(row["prefix"]) == example.prefix
         target = row["target"]
@@ -62,20 +62,19 @@ def test_a_row_says_what_the_task_says(made, name):
             np.testing.assert_array_equal(bins, wanted)
 
 
-def test_the_action_task_is_the_row_of_robot_examples(made):
+def test_the_action_task_asks_for_the_action_of_the_example(made):
     examples, tasks, preprocess = made
-    ours = TaskRows(tasks["action"], preprocess, preprocess.codec())
-    theirs = RobotRows(examples, preprocess, preprocess.codec())
-    for i in (0, 11):
-        assert ours[i].keys() == theirs[i].keys()
-        for key, value in theirs[i].items():
-            np.testing.assert_array_equal(ours[i][key], value)
+    row = TaskRow(preprocess, preprocess.codec())(tasks["action"][11], Draw("action", 11, 0))
+    example = examples[11]
+    np.testing.assert_array_equal(row["prefix"], preprocess.action_prefix(example.instruction))
+    wanted = preprocess.action_target(preprocess.codec(), example.action, example.terminate)
+    np.testing.assert_array_equal(row["target"], wanted)
 
 
 def test_a_plan_reads_as_the_paper_writes_it(made):
     _, tasks, preprocess = made
-    row = TaskRows(tasks["plan"], preprocess, preprocess.codec())[3]
     example = tasks["plan"][3]
+    row = TaskRow(preprocess, preprocess.codec())(example, Draw("plan", 3, 0))
     bins = preprocess.codec().encode(example.action, example.terminate)
     said = " ".join(preprocess.tokenizer.decode(row[key]) for key in ("prefix", "target"))
     assert said == f"{example.prefix} {example.target} {prompts.integers(bins)}"
@@ -83,8 +82,8 @@ def test_a_plan_reads_as_the_paper_writes_it(made):
 
 def test_every_task_in_one_batch(made):
     _, tasks, preprocess = made
-    rows = {name: TaskRows(task, preprocess, preprocess.codec()) for name, task in tasks.items()}
-    mixture = Mixture({name: (row, 2) for name, row in rows.items()}, 12, 0, transform=dict)
+    make = TaskRow(preprocess, preprocess.codec())
+    mixture = Mixture({name: (task, 2) for name, task in tasks.items()}, 12, 0, make)
     batch = mixture.batch(3)
     assert batch["image"].shape == (12, 2, 32, 32, 3) and batch["target"].shape == (12, 48)
     again = list(zip(range(1), mixture.iterate(3, 0, 1, threads=2, prefetch=1), strict=False))
@@ -92,11 +91,8 @@ def test_every_task_in_one_batch(made):
         np.testing.assert_array_equal(value, again[0][1][key])
 
 
-def test_too_few_images_and_too_long_a_plan(made):
+def test_too_long_a_plan(made):
     _, tasks, preprocess = made
-    alone = dataclasses.replace(preprocess, history=1)
-    with pytest.raises(DataError, match="success has 2 images, .* --config.history=2"):
-        TaskRows(tasks["success"], alone, alone.codec())
     short = dataclasses.replace(preprocess, target_length=8)
-    with pytest.raises(DataError, match="tokens do not fit in 8: raise --config.target_length"):
-        TaskRows(tasks["plan"], short, short.codec())[0]
+    with pytest.raises(PreprocessError, match="the model takes 8: raise --config.target_length"):
+        TaskRow(short, short.codec())(tasks["plan"][0], Draw("plan", 0, 0))

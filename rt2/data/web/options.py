@@ -1,6 +1,8 @@
 """How an image-text set is read, where the files alone do not say."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from rt2.data.errors import DataError, nearest
 
@@ -38,3 +40,15 @@ class Options:
             raise DataError(f"grid={self.grid}: 2..1000, as the tokenizer has the integers 0..999")
         if self.max_objects < 1:
             raise DataError(f"max_objects={self.max_objects}: at least 1")
+
+
+def from_row(row: Mapping[str, Any]) -> Options:
+    """The options among the fields of a source's row; one that the row lacks has its default.
+
+    The rows that older checkpoints keep lack some.
+    """
+    names = [field.name for field in dataclasses.fields(Options)]
+    given = {name: row[name] for name in names if name in row}
+    if "detection" in given:
+        given["detection"] = tuple(given["detection"])
+    return Options(**given)
