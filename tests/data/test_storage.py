@@ -141,3 +141,17 @@ def test_a_local_folder_costs_no_fsspec(tiny, monkeypatch):
     assert steps[0]["step"] == 0
     assert dataset_info.check_files(tiny.directory, steps.index.info)
     shutil.rmtree(tiny.directory / "rt2_index")
+
+
+def test_changed_bytes_behind_a_url_never_come_out(tiny):
+    tiny.write()
+    far = RldsSteps(upload(tiny.directory, "memory", "changed/1.0.0"), "train")
+    offset = int(far.split.column("steps/observation/rgb.offset")[5])
+    fs = fsspec.filesystem("memory")
+    data = bytearray(tiny.first.read_bytes())
+    data[offset + 50] ^= 4
+    fs.pipe_file(f"/changed/1.0.0/{tiny.first.name}", bytes(data))
+    for read in (lambda: far[5], lambda: far.encoded("observation/rgb", 5)):
+        with pytest.raises(DataError, match="memory://.*changed since.*cached index"):
+            read()
+    assert far[4]["step"] == 0
