@@ -81,7 +81,7 @@ def test_counts_over_bins_against_numpy():
     wide = histogram.bin_counts(values, 256, -10.0, 10.0)
     q01, q99 = np.quantile(values, [0.01, 0.99])
     assert wide["covered"] == pytest.approx((q99 - q01) / 20)
-    assert sum(histogram.bin_counts(np.array([1.0, 1.0]), 4, 0.0, 1.0)["counts"]) == 2
+    assert histogram.bin_counts(np.array([1.0, 1.0, 0.0]), 4, 0.0, 1.0)["counts"] == [1, 0, 0, 2]
 
 
 def test_lengths_share_bars_where_they_are_many():
@@ -118,8 +118,9 @@ def test_a_film_shows_the_steps_and_the_actions(tiny):
     strip = cv2.imdecode(np.frombuffer(episodes[1].actions, np.uint8), cv2.IMREAD_UNCHANGED)
     assert strip.shape == (2, 4, 4) and not strip[:, 3, 3].any()  # the last step is not learnt
     low, high = (np.array(bound) for bound in shown.bounds())
-    middle = (shown.actions[3:6] - (low + high) / 2).T
-    assert ((strip[:, :3, 0] > strip[:, :3, 2]) == (middle > 0)).all()  # blue above the middle
+    moved = np.clip((shown.actions[3:6] - (low + high) / 2).T / (high - low)[:, None] * 2, -1, 1)
+    assert ((strip[:, :3, 0] > strip[:, :3, 2]) == (moved > 0)).all()  # blue above the middle
+    np.testing.assert_allclose(strip[:, :3, 3], 255 * np.abs(moved), atol=1)
 
 
 def test_without_rerun_the_extra_is_named(tiny, tmp_path, monkeypatch):

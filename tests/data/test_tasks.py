@@ -123,6 +123,17 @@ def test_success_is_half_yes_and_its_noes_are_of_two_kinds(open_set):
     assert abs(kinds["no", False, True] - kinds["no", True, False]) <= 1
 
 
+def test_another_instruction_is_never_the_own_one(open_set):
+    asked = Counter()
+    for seed in range(20):
+        rows = RobotTask(open_set, "success", seed)
+        for i in range(3, len(rows), 4):
+            own = f"Q: does the robot succeed to {open_set.instruction(i)}? A:"
+            assert rows[i].prefix != own
+            asked[own, rows[i].prefix] += 1
+    assert len(asked) == 3 * 2  # every other one is asked
+
+
 def test_success_where_only_one_negative_is_possible(tiny, spec, wire):
     one = dataclasses.replace(spec, drop_last="never")
     for number, episode in enumerate(tiny.train):
