@@ -26,8 +26,9 @@ class TaskRow:
 
     def __call__(self, example: TaskExample, draw: Draw) -> Row:
         preprocess = self.preprocess
-        target = preprocess.text_target(example.target)
-        if example.action is not None:
+        if example.action is None:
+            target = preprocess.text_target(example.target)
+        else:
             action = example.action, example.terminate
             target = preprocess.action_target(self.codec, *action, words=example.target)
         return {

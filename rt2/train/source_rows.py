@@ -41,9 +41,8 @@ def training_rows(config: ml_collections.ConfigDict) -> dict[str, ml_collections
         )
     for name, place in places.items():
         is_robot = kinds[name] == "robot"
-        row = (
-            config.mixture_robot if is_robot else config.mixture_web
-        ).copy_and_resolve_references()
+        template = config.mixture_robot if is_robot else config.mixture_web
+        row = template.copy_and_resolve_references()
         row.path, row.spec = place, name if is_robot else ""
         if place.endswith(".tar"):
             row.split = ""
