@@ -2,7 +2,6 @@
 
 from html import escape
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from rt2.data import film
@@ -63,7 +62,7 @@ def _first(found: dict[str, Any]) -> str:
 
 def _episodes(found: dict[str, Any]) -> str:
     name = next(iter(found["splits"]))
-    steps, split = RldsSteps(Path(found["directory"]), name), found["splits"][name]
+    steps, split = RldsSteps(found["directory"], name), found["splits"][name]
     readable = examples(found, name) if "bins" in split else None
     shown = film.episodes(steps, readable, found["cameras"], EPISODES)
     lead = (
@@ -112,8 +111,8 @@ def _actions(episode: film.Episode, dimensions: list[str]) -> str:
 def _split(name: str, split: dict[str, Any]) -> str:
     charts = "".join(html.panel(slot_histogram(slot)) for slot in _slots(split))
     lead = (
-        f"{split['trainable']:,} actions of {name} over their bins. The bounds stand at the ends, "
-        "what lies outside them beside; the shaded part runs from q01 to q99. Heights are square "
+        f"{split['trainable']:,} actions of {name} over their bins. The bounds that the first split gives stand at "
+        "the ends, what lies outside them beside; the shaded part runs from q01 to q99. Heights are square "
         "roots of counts."
     )
     parts = (

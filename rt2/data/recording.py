@@ -1,4 +1,7 @@
-"""Episodes as a recording for the rerun viewer (rerun.io), which plays them on a timeline."""
+"""Episodes as a recording for the rerun viewer (rerun.io), which plays them on a timeline.
+
+Writing one sends nothing; the viewer reports its usage unless `rerun analytics disable` was run.
+"""
 
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +41,8 @@ def _rerun() -> ModuleType:
         import rerun
     except ImportError:
         raise DataError(
-            "--rerun needs the rerun SDK: pip install 'rt2[inspect]' (or rerun-sdk)"
+            "--rerun needs the rerun SDK, the extra `inspect` of this package: .venv/bin/pip install "
+            "rerun-sdk"
         ) from None
     return rerun
 
