@@ -5,17 +5,19 @@ from setuptools import find_packages, setup
 # Lower bounds are the versions the tests run with; an upper bound stands only with its reason.
 CORE = [
     "absl-py>=2.5",
+    "array-record>=0.8.1",  # image-text in ArrayRecord files; grain brings it
     "flatbuffers>=25.2",  # jax.export needs it to write programs
     "flax>=0.12.8",
     "google-crc32c>=1.9",  # checks TFRecord and image bytes without TensorFlow
+    "fsspec>=2026.9",  # data sets behind URLs; orbax brings it
     "grain>=0.2.18",
     "jax>=0.10.2",
     "ml_collections>=1.1",
+    "ml_dtypes>=0.6",  # bfloat16 tensors of data sets; jax brings it
     "numpy>=2.4",
     "opencv-python-headless>=5.0",  # image decoding and resizing, animated WebP in reports
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
-    "protobuf>=7.36",  # tf.train.Example records
     "safetensors>=0.8",
     "sentencepiece>=0.2.3",
     "tensorboardX>=2.6.5",
@@ -39,7 +41,11 @@ EXTRAS = {
         "pymunk>=7.3",
         "resvg-py>=0.5",
     ],
+    "remote": ["aiohttp>=3.14", "gcsfs>=2026.9", "s3fs>=2026.9"],  # http(s)://, gs://, s3://
+    "beam": ["apache-beam>=2.77"],  # needs protobuf < 7: not in the lock
+    "inspect": ["rerun-sdk>=0.41"],  # a recording beside the page; 170 MB: not in the lock
     "dev": [
+        "aiohttp>=3.14",  # the tests of remote data
         "hypothesis>=6.170",
         "pip-tools>=7.6",
         "psutil>=7.2",
@@ -57,7 +63,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["rt2", "rt2.*"]),
-    package_data={"rt2.evaluate": ["*.css"]},
+    package_data={name: ["*.css"] for name in ("rt2.data", "rt2.evaluate", "rt2.page")},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

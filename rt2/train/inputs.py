@@ -115,7 +115,7 @@ def _report(name: str, examples: RobotExamples | WebExamples) -> None:
         if count:
             log.info("%s: %d left out: %s", name, count, reason)
     if isinstance(examples, RobotExamples):
-        for entry in examples.steps.split.quarantined:
+        for entry in examples.steps.index.quarantined:
             log.warning("%s: quarantined: %s", name, entry)
         for slot, odd in examples.warnings():
             log.warning("%s: action %s: %s", name, slot, odd)

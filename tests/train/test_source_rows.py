@@ -40,12 +40,14 @@ def test_without_a_mixture_the_sources_are_those_with_a_share():
 def test_a_mixture_becomes_rows(config, tmp_path):
     config.mixture_robot.split = config.mixture_web.split = "train[:95%]"
     rows = {name: row.to_dict() for name, row in training_rows(config).items()}
-    assert rows["bridge_dataset"] == {
-        "kind": "robot",
-        "path": str(tmp_path / "bridge_dataset" / "1.0.0"),
-        "split": "train[:95%]",
-        "spec": "bridge_dataset",
-    }
+    wanted = common.source(
+        "robot",
+        str(tmp_path / "bridge_dataset" / "1.0.0"),
+        split="train[:95%]",
+        spec="bridge_dataset",
+        share=0.0,
+    )
+    assert rows["bridge_dataset"] == wanted.to_dict()
     assert rows["vqa"]["kind"] == "web" and rows["vqa"]["spec"] == ""
     lengths = dict.fromkeys(rows, 100)
     assert shares(config, lengths) == {
