@@ -41,8 +41,8 @@ def _rerun() -> ModuleType:
         import rerun
     except ImportError:
         raise DataError(
-            "--rerun needs the rerun SDK, the extra `inspect` of this package: .venv/bin/pip install "
-            "rerun-sdk"
+            "--rerun needs the rerun SDK, the extra `inspect` of this package: "
+            ".venv/bin/pip install rerun-sdk"
         ) from None
     return rerun
 

@@ -68,7 +68,9 @@ def test_a_vector_of_codes_is_kept_once(wire, tmp_path):
     tree = {"steps": f.Dataset({"instruction": f.Tensor(shape=(512,), dtype=np.int32)})}
     read = given(tmp_path / "t", wire, tree, [{"steps": episode} for episode in steps])
     assert read.leaf("instruction").kind == "codes"
-    np.testing.assert_array_equal(read.split.column("steps/instruction.id"), [0] * 3 + [1] * 3 + [0] * 3)
+    np.testing.assert_array_equal(
+        read.split.column("steps/instruction.id"), [0] * 3 + [1] * 3 + [0] * 3
+    )
     assert len(read.split.strings) == 2
     np.testing.assert_array_equal(read.value("instruction", 4), codes[1])
     assert read.value("instruction", 4).dtype == np.int32
@@ -79,7 +81,12 @@ def test_images_of_a_sequence_stay_encoded_on_request(wire, tmp_path):
     views = [[wire.jpeg(1), wire.jpeg(2)], [], [wire.jpeg(3)]]
     import io
 
-    given(tmp_path / "t", wire, tree, [{"steps": [{"views": list(map(io.BytesIO, v))} for v in views]}])
+    given(
+        tmp_path / "t",
+        wire,
+        tree,
+        [{"steps": [{"views": list(map(io.BytesIO, v))} for v in views]}],
+    )
     read = RldsSteps(tmp_path / "t", "train", decode_images=False)
     assert [read[i]["views"] for i in range(3)] == views
     decoded = RldsSteps(tmp_path / "t", "train")
@@ -186,7 +193,9 @@ def test_values_that_only_decoding_can_refuse_name_the_example(tmp_path, wire):
         nested(tmp_path, wire, record)[1]
     record = nested_record()
     record["steps/big"] = ("int64", [256] * 162)
-    with pytest.raises(DataError, match="train/0/0: big: no uint8 tensor.*a number that is no uint8"):
+    with pytest.raises(
+        DataError, match="train/0/0: big: no uint8 tensor.*a number that is no uint8"
+    ):
         nested(tmp_path, wire, record)[0]
 
 
