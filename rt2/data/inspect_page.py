@@ -111,8 +111,8 @@ def _actions(episode: film.Episode, dimensions: list[str]) -> str:
 def _split(name: str, split: dict[str, Any]) -> str:
     charts = "".join(html.panel(slot_histogram(slot)) for slot in _slots(split))
     lead = (
-        f"{split['trainable']:,} actions of {name} over their bins. The bounds that the first split "
-        "gives stand at the ends, what lies outside them beside; the shaded part runs from q01 to "
+        f"{split['trainable']:,} actions of {name} over their bins. The bounds that the first "
+        "split gives stand at the ends, what lies outside them beside; the shaded part runs from q01 to "
         "q99. Heights are square roots of counts."
     )
     parts = (

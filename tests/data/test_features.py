@@ -1,5 +1,6 @@
 """Features by name: optional ones, codes, what is refused, and damaged sequences."""
 
+import io
 import json
 import zlib
 
@@ -79,14 +80,8 @@ def test_a_vector_of_codes_is_kept_once(wire, tmp_path):
 def test_images_of_a_sequence_stay_encoded_on_request(wire, tmp_path):
     tree = {"steps": f.Dataset({"views": f.Sequence(f.Image(shape=(16, 16, 3)))})}
     views = [[wire.jpeg(1), wire.jpeg(2)], [], [wire.jpeg(3)]]
-    import io
-
-    given(
-        tmp_path / "t",
-        wire,
-        tree,
-        [{"steps": [{"views": list(map(io.BytesIO, v))} for v in views]}],
-    )
+    steps = [{"views": list(map(io.BytesIO, v))} for v in views]
+    given(tmp_path / "t", wire, tree, [{"steps": steps}])
     read = RldsSteps(tmp_path / "t", "train", decode_images=False)
     assert [read[i]["views"] for i in range(3)] == views
     decoded = RldsSteps(tmp_path / "t", "train")
