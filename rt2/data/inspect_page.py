@@ -112,8 +112,8 @@ def _split(name: str, split: dict[str, Any]) -> str:
     charts = "".join(html.panel(slot_histogram(slot)) for slot in _slots(split))
     lead = (
         f"{split['trainable']:,} actions of {name} over their bins. The bounds that the first "
-        "split gives stand at the ends, what lies outside them beside; the shaded part runs from q01 to "
-        "q99. Heights are square roots of counts."
+        "split gives stand at the ends, what lies outside them beside; the shaded part runs "
+        "from q01 to q99. Heights are square roots of counts."
     )
     parts = (
         f'<div class="charts">{charts}</div>',
