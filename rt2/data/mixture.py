@@ -2,19 +2,17 @@
 
 import hashlib
 import itertools
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import cv2
-import grain
 import numpy as np
 
+from rt2.data import prefetch as ahead
 from rt2.data.errors import DataError
+from rt2.data.prefetch import Batch
 from rt2.data.shares import Schedule
 from rt2.data.shuffle import EpochShuffle
-
-Batch = dict[str, np.ndarray]
 
 
 class Examples(Protocol):
@@ -69,9 +67,7 @@ class Mixture:
 
     def batch(self, step: int) -> Batch:
         """The global batch of `step`: arrays [batch_size, ...]."""
-        first = step * self.batch_size
-        rows = (self.rows[first + row] for row in range(self.batch_size))
-        return _stack(rows, self.batch_size)
+        return ahead.filled(self.rows.__getitem__, step * self.batch_size, self.batch_size)
 
     def iterate(
         self, start_step: int, process_index: int, process_count: int, threads: int, prefetch: int
@@ -89,10 +85,9 @@ class Mixture:
             )
         cv2.setNumThreads(1)
         count = self.batch_size // process_count
-        local = _ProcessRows(self.rows, start_step, process_index * count, count)
-        ahead = max(threads, prefetch * count) if threads else 0
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-        return _batches(iter(local.to_iter_dataset(options)), count)
+        first = start_step * self.batch_size + process_index * count
+        firsts = itertools.count(first, self.batch_size)
+        return ahead.batches(self.rows.__getitem__, firsts, count, threads, prefetch)
 
     def progress(self, step: int) -> dict[str, Progress]:
         """How far every source has been read before `step`."""
@@ -104,11 +99,10 @@ class Mixture:
         }
 
 
-class _Rows(grain.MapDataset):
+class _Rows:
     """Row `step * batch_size + r` of the stream, by number."""
 
     def __init__(self, sources, schedule: Schedule, seed: int, transform):
-        super().__init__()
         self._names = tuple(sources)
         self._examples = [examples for examples, _ in sources.values()]
         self._transform = transform
@@ -118,12 +112,7 @@ class _Rows(grain.MapDataset):
             for name, (examples, _) in sources.items()
         ]
 
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.slice(i)
+    def __getitem__(self, i: int) -> dict[str, Any]:
         source, drawn = self.schedule.place(i)
         shuffled = self._shuffled[source]
         draw = Draw(self._names[source], shuffled[drawn], drawn // shuffled.length)
@@ -133,50 +122,7 @@ class _Rows(grain.MapDataset):
         return arrays
 
 
-class _ProcessRows(grain.MapDataset):
-    def __init__(self, rows: _Rows, start_step: int, first: int, count: int):
-        super().__init__(rows)
-        self._start, self._first, self._count = start_step, first, count
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.slice(i)
-        step, row = divmod(i, self._count)
-        return self._parent[
-            (self._start + step) * self._parent.schedule.batch_size + self._first + row
-        ]
-
-
 def source_seed(seed: int, name: str) -> int:
     """A seed for each source: equal seeds would shuffle sources of equal length alike."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
-
-
-def _batches(rows: Iterator[Mapping[str, Any]], count: int) -> Iterator[Batch]:
-    while True:
-        yield _stack(itertools.islice(rows, count), count)
-
-
-def _stack(rows: Iterable[Mapping[str, Any]], count: int) -> Batch:
-    """A batch of `count` rows; they are copied as they come, so that few are held at a time."""
-    batch: Batch = {}
-    for i, row in enumerate(rows):
-        arrays = {key: np.asarray(value) for key, value in row.items()}
-        if i == 0:
-            batch = {key: np.empty((count, *a.shape), a.dtype) for key, a in arrays.items()}
-        if arrays.keys() != batch.keys():
-            both = f"{sorted(batch)}, {sorted(arrays)}"
-            raise DataError(f"the transform must give every row the same keys: {both}")
-        for key, array in arrays.items():
-            if (array.shape, array.dtype) != (batch[key].shape[1:], batch[key].dtype):
-                raise DataError(
-                    f"{key!r} has rows of different shapes or dtypes, {batch[key].shape[1:]} "
-                    f"{batch[key].dtype} and {array.shape} {array.dtype}: the transform must give "
-                    "every row the same"
-                )
-            batch[key][i] = array
-    return batch

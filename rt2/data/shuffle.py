@@ -2,7 +2,6 @@
 
 import functools
 
-import grain
 import numpy as np
 
 TABLE = 1 << 16  # grain walks through 2**16 numbers at least: 0.7 ms a draw for 40 examples
@@ -22,6 +21,8 @@ class EpochShuffle:
         self._domain = length + 1 if (length - 1) & (length - 2) == 0 else length
         self._walk = None
         if length >= TABLE:
+            import grain  # takes a second, which small sets do without
+
             self._walk = grain.MapDataset.range(self._domain).shuffle(seed=seed)
 
     def __getitem__(self, drawn: int) -> int:

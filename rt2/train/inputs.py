@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from rt2.actions import ActionCodec
-from rt2.data import specs
+from rt2.data import specs, statistics, statistics_files
 from rt2.data.errors import DataError, nearest
 from rt2.data.mixture import Mixture, source_seed
 from rt2.data.plans import Plans
@@ -128,7 +128,7 @@ def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
         if source.kind != "robot" or source.spec in codecs:
             continue
         examples = source.examples
-        codec = ActionCodec(examples.spec.action_spec, *examples.bounds())
+        codec = ActionCodec(examples.spec.action_spec, *_bounds(source))
         outside = codec.out_of_range(examples.actions)
         for i, slot in enumerate(codec.spec.continuous):
             if outside[i]:
@@ -139,6 +139,14 @@ def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
                 )
         codecs[source.spec] = codec
     return codecs
+
+
+def _bounds(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(low, high) of the action bins, from the source's own figures or those of a file."""
+    if not source.row.statistics:
+        return source.examples.bounds()
+    figures = statistics_files.read(source.row.statistics, source.spec).action
+    return statistics.bounds(figures, source.examples.spec.bounds)
 
 
 def texts(source: Source, limit: int) -> Iterator[tuple[str, str]]:
