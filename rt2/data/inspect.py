@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rt2.data import inspect_page, recording
+from rt2.data import inspect_page, recording, storage
 from rt2.data.errors import DataError
 from rt2.data.survey import oddities, survey
 
@@ -72,7 +72,7 @@ def _rows(split: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Prints the survey of a data set; writes it as JSON, a page or a recording where asked."""
     parser = argparse.ArgumentParser(prog="python -m rt2.data.inspect", description=main.__doc__)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=storage.at, help="folder or URL of one version")
     parser.add_argument("--spec", help="a row of rt2.data.specs instead of the proposed one")
     parser.add_argument("--json", type=Path, help="write the survey as JSON")
     parser.add_argument("--html", type=Path, help="write the survey as a page")

@@ -155,7 +155,7 @@ def main() -> None:
     from rt2.data.robot import RobotExamples
 
     parser = argparse.ArgumentParser(prog="python -m rt2.data.statistics", description=main.__doc__)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", help="folder or URL of one version")
     parser.add_argument(
         "--spec", required=True, help="a row of rt2.data.specs, or a JSON file that holds a row"
     )

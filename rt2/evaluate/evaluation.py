@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rt2.data import specs
+from rt2.data import specs, storage
 from rt2.data.robot import RobotExamples
 from rt2.data.vqa import WebExamples
 from rt2.data.web import options as reading
@@ -55,7 +55,7 @@ def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -
     answers, errors = [], []
     for name, source in assets["eval"].items():
         path = source_path(source["path"], options.data)
-        if not glob.glob(str(path)):
+        if isinstance(path, Path) and not glob.glob(str(path)):
             omitted.append(f"{name}: {path} is not here; name its folder by --data=DIR")
         elif source["kind"] == "web":
             answers += _answers(policy, name, path, source, options)
@@ -72,9 +72,9 @@ def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -
     )
 
 
-def source_path(path: str, data: Path | None) -> Path:
+def source_path(path: str, data: Path | None) -> Path | storage.Url:
     """Where a source lies: at `path`, or as the same NAME/VERSION under `data`."""
-    return Path(path) if data is None else data.joinpath(*Path(path).parts[-2:])
+    return storage.at(path) if data is None else data.joinpath(*Path(path).parts[-2:])
 
 
 def _episodes(policy: Any, options: Options) -> Iterator[rollouts.Episode]:

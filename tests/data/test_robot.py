@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -30,6 +31,16 @@ def test_the_last_step_is_dropped_and_the_one_before_stops(tiny, spec):
     np.testing.assert_array_equal(rows[4].action, wanted)
     np.testing.assert_array_equal(examples.actions, [row.action for row in rows])
     assert rows[4].state.dtype == np.float32 and rows[4].state.shape == (2,)
+
+
+def test_examples_behind_a_url(tiny, spec):
+    local, memory = RobotExamples(tiny.write(), "train", spec), fsspec.filesystem("memory")
+    for file in tiny.directory.glob("*.*"):
+        memory.pipe_file(f"/robots/tiny/{file.name}", file.read_bytes())
+    remote = RobotExamples("memory://robots/tiny", "train", spec)
+    assert remote.content_hash == local.content_hash and len(remote) == len(local)
+    np.testing.assert_array_equal(remote[7].images[0], local[7].images[0])
+    np.testing.assert_array_equal(remote[7].action, local[7].action)
 
 
 def test_drop_rules(tiny, spec):
