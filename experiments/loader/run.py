@@ -1,6 +1,6 @@
 """Index + loader against a tf.data pipeline in Octo's order, on one RLDS set.
 
-    python experiments/loader/run.py            10 minutes on 2 idle cores, writes results.json
+    python experiments/loader/run.py            25 minutes on 2 idle cores, writes results.json
     python experiments/loader/run.py --quick    under a minute, prints only
 
 Both decode 256x320 JPEGs and shrink them to 224x224, antialiased, on the same number of threads.
@@ -8,6 +8,9 @@ Ours shuffles globally through the index and averages over area; tf.data flatten
 shuffles encoded frames in a buffer, decodes, resizes (by area, its fastest; by a widened triangle;
 by lanczos3 as Octo does) and batches. Every measurement is a process of its own, in the order
 A-B-A-B; a figure is the median of the rounds, its interval the smallest and the largest.
+
+Then ours alone: against decoding and resizing images that lie in memory (the machine's limit), on
+one core against two, and the growth of its memory over 5,000 batches.
 """
 
 import argparse
@@ -31,16 +34,46 @@ METRICS = {  # name: (unit, whether more is better)
 }
 
 
-def measure(side: str, data: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Runs one side in a fresh process and returns its figures."""
+def measure(side: str, data: Path, args: argparse.Namespace, **changed: int) -> dict[str, float]:
+    """Runs one side in a fresh process and returns its figures; `changed` overrides `args`."""
+    names = ("threads", "seconds", "batch_size", "buffer", "batches")
+    settings = {name: getattr(args, name) for name in names} | changed
     command = [sys.executable, str(HERE / "sides.py"), side, str(data)]
-    command += [f"--{name}={getattr(args, name)}" for name in ("threads", "seconds", "batch_size")]
-    command += [f"--buffer={args.buffer}"]
+    command += [f"--{name}={value}" for name, value in settings.items()]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def compete(data: Path, method: str, buffer: int, args, stamp: dict[str, str]) -> list[dict]:
+    """Rows of ours against tf.data with one kernel and one buffer, A-B-A-B."""
+    ours, peer = [], []
+    for number in range(args.rounds):
+        for side, runs in (("ours", ours), (f"tfdata:{method}", peer)):
+            runs.append(measure(side, data, args, buffer=buffer))
+            print(f"round {number}: {side:15} buffer {buffer} {runs[-1]}", flush=True)
+    return rows(f"{method}_{buffer}", ours, peer, stamp)
+
+
+def limits(data: Path, args: argparse.Namespace, stamp: dict[str, str]) -> list[dict]:
+    """Rows of ours against the machine's limit, and on one core against all."""
+    sides = {"ours": ("ours", args.threads), "limit": ("limit", args.threads), "one": ("ours", 1)}
+    runs: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(args.rounds):
+        for name, (side, threads) in sides.items():
+            runs[name].append(measure(side, data, args, threads=threads)["examples_per_s"])
+            print(f"round {number}: {name:15} {runs[name][-1]}", flush=True)
+    found = []
+    for name, peer, scale in (("limit", "limit", 1), ("cores", "one", args.threads)):
+        ours = statistics.median(runs["ours"])
+        theirs = statistics.median(runs[peer]) * scale
+        row = {"name": f"examples_per_s_vs_{name}", "ours": ours, "peer": theirs}
+        row |= {"ratio": round(ours / theirs, 3), "unit": "examples/s", "n": args.rounds}
+        spread = {key: [min(runs[k]), max(runs[k])] for key, k in (("ours", "ours"), (peer, peer))}
+        found.append(row | {"interval": spread} | stamp)
+    return found
 
 
 def rows(method: str, ours: list[dict], peer: list[dict], stamp: dict[str, str]) -> list[dict]:
@@ -62,12 +95,12 @@ def rows(method: str, ours: list[dict], peer: list[dict], stamp: dict[str, str])
     return found
 
 
-def index_row(data: Path, rounds: int, args: argparse.Namespace, stamp: dict[str, str]) -> dict:
-    """Speed of the index pass on one core, in a process of its own; it has no peer."""
-    runs = [measure("index", data, args)["mb_per_s"] for _ in range(rounds)]
+def alone(name: str, unit: str, runs: list[float], stamp: dict[str, str]) -> dict:
+    """A row of a figure that has no peer."""
+    print(f"{name}: {runs}", flush=True)
     middle = round(statistics.median(runs), 1)
-    row = {"name": "index_mb_per_s", "ours": middle, "peer": None, "ratio": None, "unit": "MB/s"}
-    return row | {"n": rounds, "interval": {"ours": [min(runs), max(runs)]}} | stamp
+    row = {"name": name, "ours": middle, "peer": None, "ratio": None, "unit": unit}
+    return row | {"n": len(runs), "interval": {"ours": [min(runs), max(runs)]}} | stamp
 
 
 def provenance() -> dict[str, str]:
@@ -92,26 +125,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30.0, help="length of one measurement")
     parser.add_argument("--buffer", type=int, default=10_000, help="tf.data's shuffle buffer")
+    parser.add_argument("--large-buffer", type=int, default=100_000, help="another, once")
+    parser.add_argument("--batches", type=int, default=5_000, help="over which memory may grow")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch-size", type=int, default=256)
     args = parser.parse_args()
     if args.quick:
-        args.steps, args.rounds, args.seconds, args.buffer = 1_200, 1, 5.0, 1_000
+        args.steps, args.rounds, args.seconds, args.buffer = 1_200, 1, 3.0, 1_000
+        args.large_buffer, args.batches = 2_000, 20
     data = args.data / str(args.steps)
     if not (data / "frames" / "1.0.0" / "dataset_info.json").is_file():
         print(f"writing {args.steps} steps to {data}", flush=True)
         measure(f"generate:{args.steps}", data, args)
     stamp = provenance()
-    found = [index_row(data, args.rounds, args, stamp)]
+    index = [measure("index", data, args)["mb_per_s"] for _ in range(args.rounds)]
+    found = [alone("index_mb_per_s", "MB/s", index, stamp)]
     for method in METHODS[:1] if args.quick else METHODS:
-        ours, peer = [], []
-        for number in range(args.rounds):
-            for side, runs in (("ours", ours), (f"tfdata:{method}", peer)):
-                runs.append(measure(side, data, args))
-                print(f"round {number}: {side:15} {runs[-1]}", flush=True)
-        found += rows(method, ours, peer, stamp)
+        found += compete(data, method, args.buffer, args, stamp)
+    found += compete(data, METHODS[0], args.large_buffer, args, stamp)
+    found += limits(data, args, stamp)
+    growth = [measure("growth", data, args, batch_size=64)["rss_growth_mb"]]
+    found.append(alone(f"rss_growth_mb_{args.batches}_batches", "MB", growth, stamp))
     for row in found:
-        print(f"{row['name']:28} ours {row['ours']}  peer {row['peer']}  ratio {row['ratio']}")
+        print(f"{row['name']:36} ours {row['ours']}  peer {row['peer']}  ratio {row['ratio']}")
     if not args.quick:
         (HERE / "results.json").write_text(json.dumps(found, indent=2) + "\n")
 

@@ -1,8 +1,10 @@
 """One measurement in one process; run.py starts it. Prints its figures as one line of JSON."""
 
 import argparse
+import concurrent.futures
 import itertools
 import json
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -110,6 +112,49 @@ def ours(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
         yield batch["image"]
 
 
+def limit(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """The machine's own limit: the same decoding and resizing of images that lie in memory.
+
+    Batches uint8 [batch, 224, 224, 3], each thread writing its part of them, nothing else done.
+    """
+    from rt2.data import image
+    from rt2.data.rlds import RldsSteps
+
+    steps = RldsSteps(directory, "train", decode_images=False)
+    order = np.random.default_rng(0).permutation(len(steps))[:4096]
+    encoded = [steps.value(ROW["camera"], int(i)) for i in order]
+    cv2.setNumThreads(1)
+
+    def fill(batch: np.ndarray, first: int, thread: int) -> None:
+        for row in range(thread, len(batch), args.threads):
+            data = encoded[(first + row) % len(encoded)]
+            batch[row] = image.resize(image.decode(data), SIZE)
+
+    with concurrent.futures.ThreadPoolExecutor(args.threads) as executor:
+        for first in itertools.count(0, args.batch_size):
+            batch = np.empty((args.batch_size, SIZE, SIZE, 3), np.uint8)
+            parts = [executor.submit(fill, batch, first, t) for t in range(args.threads)]
+            for part in parts:
+                part.result()
+            yield batch
+
+
+def growth(batches: Iterator[np.ndarray], count: int) -> dict[str, float]:
+    """How much the resident set grows from batch `count` / 10 to batch `count`, in MB."""
+    for _ in itertools.islice(batches, count // 10):
+        pass
+    before = resident_mb()
+    for _ in itertools.islice(batches, count - count // 10):
+        pass
+    return {"rss_growth_mb": resident_mb() - before}
+
+
+def resident_mb() -> float:
+    """The resident set of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def tfdata(directory: Path, args: argparse.Namespace, method: str) -> Iterator[np.ndarray]:
     """Batches through tf.data in Octo's order, uint8 [batch, 224, 224, 3]; `method` of resizing."""
     import tensorflow as tf
@@ -165,22 +210,29 @@ def main() -> None:
     """Measures (or generates) what the first argument names."""
     started = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("side", help="ours, tfdata:METHOD, index or generate:STEPS")
+    parser.add_argument("side", help="ours, limit, growth, tfdata:METHOD, index, generate:STEPS")
     parser.add_argument("data", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--buffer", type=int, required=True)
+    parser.add_argument("--batches", type=int, required=True, help="of growth")
     args = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     directory = args.data / "frames" / "1.0.0"
     if args.side.startswith("generate:"):
         generate(args.data, int(args.side.split(":")[1]))
         figures = {}
     elif args.side == "index":
         figures = build_index(directory)
+    elif args.side == "growth":
+        figures = growth(ours(directory, args), args.batches)
     else:
         side, _, method = args.side.partition(":")
-        batches = ours(directory, args) if side == "ours" else tfdata(directory, args, method)
+        if side == "tfdata":
+            batches = tfdata(directory, args, method)
+        else:
+            batches = {"ours": ours, "limit": limit}[side](directory, args)
         figures = rate(batches, started, args.seconds)
     print(json.dumps(figures))
 
