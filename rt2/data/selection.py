@@ -55,7 +55,7 @@ class Runs:
         """The i-th chosen step, and whether it is the last one of its episode."""
         if not 0 <= i < len(self):
             raise IndexError(f"step {i} of {len(self)}")
-        run = int(np.searchsorted(self.ends, i, side="right"))
+        run = int(self.ends.searchsorted(i, side="right"))
         row = int(self.stop[run] - (self.ends[run] - i))
         return row, bool(self.last[run]) and row == self.stop[run] - 1
 

@@ -78,7 +78,8 @@ class Sidecar:
         if name not in self._columns:
             path = self.path / self.meta["columns"][name]["file"]
             empty = 0 in self.meta["columns"][name]["shape"]
-            self._columns[name] = np.load(path, mmap_mode=None if empty else "r")
+            column = np.load(path, mmap_mode=None if empty else "r")
+            self._columns[name] = column.view(np.ndarray)  # np.memmap makes every access slower
         return self._columns[name]
 
     def strings(self, prefix: str) -> StringTable:
