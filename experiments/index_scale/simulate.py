@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rt2.data import dataset_info, features, index, sidecar, tfrecord
+from rt2.data import index, sidecar
+from rt2.data.format import dataset_info, features, tfrecord
 
 EPISODE = 16  # steps: Language-Table has 442,226 episodes of 7,045,476 steps
 STEP_BYTES = 8_192  # a frame of Language-Table and what lies around it

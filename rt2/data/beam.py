@@ -19,10 +19,11 @@ import apache_beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from rt2.data import dataset_info, features, sidecar
+from rt2.data import sidecar
 from rt2.data.errors import DataError
+from rt2.data.format import dataset_info, features
+from rt2.data.format.scan import ShardColumns, scan_shard
 from rt2.data.index import Index, assemble
-from rt2.data.scan import ShardColumns, scan_shard
 
 
 class Task(NamedTuple):

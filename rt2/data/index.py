@@ -16,12 +16,13 @@ from typing import Literal
 
 import numpy as np
 
-from rt2.data import dataset_info, features, sidecar, statistics, storage
+from rt2.data import sidecar, statistics, storage
 from rt2.data.errors import DataError
-from rt2.data.features import Features
-from rt2.data.merge import describe, merge
-from rt2.data.quarantine import check_budget, fits, left_out, listed
-from rt2.data.scan import ShardColumns, scan_shard
+from rt2.data.format import dataset_info, features
+from rt2.data.format.features import Features
+from rt2.data.format.merge import describe, merge
+from rt2.data.format.quarantine import check_budget, fits, left_out, listed
+from rt2.data.format.scan import ShardColumns, scan_shard
 from rt2.data.storage import Url
 
 Pool = Literal["thread", "process"]
@@ -45,7 +46,7 @@ class SplitIndex:
         return f"{self.split}:{name}" in self._sidecar
 
     def column(self, name: str) -> np.ndarray:
-        """A column by name; the names are those of `rt2.data.scan.scan_shard`, and
+        """A column by name; the names are those of `rt2.data.format.scan.scan_shard`, and
 
         `step.episode` uint32 [steps], `episode.first` int64 [episodes + 1] (its first step),
         `episode.shard` and `episode.record` [episodes] (its number in the shard; both unsigned, as

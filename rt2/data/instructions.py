@@ -4,7 +4,7 @@ import numpy as np
 
 from rt2.data.dataset_spec import FixedText
 from rt2.data.errors import DataError
-from rt2.data.features import Leaf
+from rt2.data.format.features import Leaf
 from rt2.data.rlds import RldsSteps
 
 

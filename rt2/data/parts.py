@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rt2.data.errors import DataError, nearest
-from rt2.data.features import Leaf
+from rt2.data.format.features import Leaf
 from rt2.data.operations import EPISODIC, POINTWISE
 from rt2.data.rlds import RldsSteps
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from rt2.data import index
 from rt2.data.errors import DataError, nearest
-from rt2.data.leaf import Leaf
+from rt2.data.format.leaf import Leaf
+from rt2.data.format.values import Decoder, nested_rows, stacked
 from rt2.data.shard_files import Piece, ShardFiles
 from rt2.data.storage import Url
-from rt2.data.values import Decoder, nested_rows, stacked
 
 
 class RldsSteps:

@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from rt2.data import dataset_info, features, index
+from rt2.data import index
 from rt2.data.errors import DataError
+from rt2.data.format import dataset_info, features
+from rt2.data.format.scan import scan_shard
 from rt2.data.rlds import RldsSteps
-from rt2.data.scan import scan_shard
 
 
 def test_columns_and_statistics(tiny):

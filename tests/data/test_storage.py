@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from rt2.data import dataset_info, index, remote, storage
+from rt2.data import index, remote, storage
 from rt2.data.errors import DataError
+from rt2.data.format import dataset_info
 from rt2.data.rlds import RldsSteps
 from rt2.data.shard_files import Piece
 

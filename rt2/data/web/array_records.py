@@ -1,12 +1,13 @@
 """ArrayRecord files of `tf.train.Example` records, read without TensorFlow.
 
-Of the records in use (tf.train.Example, msgpack, JSON) this reads the first alone: it is what TFDS
-writes into ArrayRecord files and what the PaLI-style TFRecord sets hold, its parser is part of this
-package (`rt2.data.example_proto`), image bytes need no base64 as in JSON and no further dependency
-as with msgpack. Features, all lists of bytes: `image` (one JPEG or PNG; absent in a row of text)
-and one of the flat forms of `rt2.data.web.rows`: question and answer or answers; caption or
-captions; prefix and suffix; kind, language, question and answers; text. `language` may stand beside
-each. Any other feature is refused, so that a misspelt one is not lost.
+Of the records in use (tf.train.Example, msgpack, JSON) this reads the first alone: it is what
+TFDS writes into ArrayRecord files and what the PaLI-style TFRecord sets hold, its parser is part
+of this package (`rt2.data.format.example_proto`), image bytes need no base64 as in JSON and no
+further dependency as with msgpack. Features, all lists of bytes: `image` (one JPEG or PNG; absent
+in a row of text) and one of the flat forms of `rt2.data.web.rows`: question and answer or
+answers; caption or captions; prefix and suffix; kind, language, question and answers; text.
+`language` may stand beside each. Any other feature is refused, so that a misspelt one is not
+lost.
 
 The package is array_record, which grain brings (not on Windows). Its chunks carry hashes, so that
 damage is mostly known before the first index; but a file cut at a multiple of 64 KiB opens without
@@ -20,8 +21,8 @@ from typing import Any
 
 import google_crc32c
 
-from rt2.data import example_proto
 from rt2.data.errors import DataError, nearest
+from rt2.data.format import example_proto
 from rt2.data.web import rows
 from rt2.data.web.table import Table
 

@@ -1,17 +1,8 @@
-"""Shows what a robot data set holds and proposes its dataset spec row.
+"""The survey of a data set for a terminal."""
 
-python -m rt2.data.inspect DIR [--spec=NAME] [--json=FILE] [--html=FILE] [--rerun=FILE.rrd]
-"""
-
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from rt2.data import inspect_page, recording, storage
-from rt2.data.errors import DataError
-from rt2.data.survey import oddities, survey
+from rt2.data.inspect.survey import oddities
 
 SHOWN = 8  # instructions
 
@@ -67,31 +58,3 @@ def _rows(split: dict[str, Any]) -> list[list[str]]:
         shown = [f"{n:.4g}" for n in numbers]
         rows.append([name, *shown, f"{split['outside_bounds'][i]:.1%}", used])
     return rows
-
-
-def main() -> None:
-    """Prints the survey of a data set; writes it as JSON, a page or a recording where asked."""
-    parser = argparse.ArgumentParser(prog="python -m rt2.data.inspect", description=main.__doc__)
-    parser.add_argument("directory", type=storage.at, help="folder or URL of one version")
-    parser.add_argument("--spec", help="a row of rt2.data.specs instead of the proposed one")
-    parser.add_argument("--json", type=Path, help="write the survey as JSON")
-    parser.add_argument("--html", type=Path, help="write the survey as a page")
-    parser.add_argument("--rerun", type=Path, help="write episodes as a rerun recording (.rrd)")
-    args = parser.parse_args()
-    try:
-        found = survey(args.directory, args.spec)
-        print(as_text(found))
-        if args.json:
-            args.json.write_text(json.dumps(found, indent=2) + "\n")
-        if args.html:
-            args.html.write_text(inspect_page.page(found), encoding="utf-8")
-            print(f"\nwrote {args.html}")
-        if args.rerun:
-            recording.write(args.rerun, found)
-            print(f"\nwrote {args.rerun}: rerun {args.rerun}")
-    except DataError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rt2.data.errors import DataError
-from rt2.data.leaf import RAGGED_ROWS, RAGGED_VALUES, Leaf, Place
+from rt2.data.format.leaf import RAGGED_ROWS, RAGGED_VALUES, Leaf, Place
 
 INLINE_VALUES = 64  # a larger feature (a language embedding) stays in the shard, like an image
 CODE_VALUES = 1024  # an integer vector up to here may be a text in codes (Language-Table's is 512)

@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rt2.data import film, histogram, inspect, inspect_page, recording, specs
+from rt2.data import specs
 from rt2.data.errors import DataError
-from rt2.data.survey import examples, oddities, survey
+from rt2.data.inspect import film, histogram, recording
+from rt2.data.inspect import page as inspect_page
+from rt2.data.inspect.survey import examples, oddities, survey
+from rt2.data.inspect.text import as_text
 
 
 def test_the_proposed_row_reads_the_set(tiny):
@@ -29,7 +32,7 @@ def test_the_proposed_row_reads_the_set(tiny):
     val = found["splits"]["val"]
     assert val["bounds"] == train["bounds"]  # as in training, which knows no others
     assert sum(val["bins"][0]["counts"]) + val["bins"][0]["below"] + val["bins"][0]["above"] == 3
-    text = inspect.as_text(found)
+    text = as_text(found)
     assert "train: 6 episodes of 4 to 4 steps (median 4), 24 steps" in text
     assert "2 episodes  'go to 1'" in text and "    config.dataset_specs.tiny = dict(\n" in text
     assert text.endswith("    return config")
@@ -46,7 +49,7 @@ def test_an_episode_in_two_splits_is_told(tiny):
     tiny.shards["tiny-val.tfrecord-00000-of-00001"] = [tiny.train[2]]
     found = survey(tiny.write(), None)
     assert found["leaks"] == ["1 episodes of val stand in train too"]
-    assert "held-out figures mean nothing" in inspect.as_text(found)
+    assert "held-out figures mean nothing" in as_text(found)
 
 
 def test_what_is_odd_is_said(tiny, wire):
@@ -69,7 +72,7 @@ def test_a_row_that_does_not_fit_is_told_and_the_rest_shown(tiny):
     found = survey(tiny.write(), None)
     assert "instruction is empty" in found["splits"]["val"]["refused"]
     assert found["splits"]["val"]["steps"] == 4 and found["splits"]["train"]["trainable"] == 18
-    assert "warning: val cannot be trained on with this row" in inspect.as_text(found)
+    assert "warning: val cannot be trained on with this row" in as_text(found)
     assert "val cannot be trained on" in inspect_page.page(found)
 
 

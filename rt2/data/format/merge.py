@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rt2.data import episode_flags, sidecar, statistics
-from rt2.data.features import Features
-from rt2.data.scan import ShardColumns
+from rt2.data import sidecar, statistics
+from rt2.data.format import episode_flags
+from rt2.data.format.features import Features
+from rt2.data.format.scan import ShardColumns
 
 _COUNT = re.compile(r"\.count(\d*)$")
 

@@ -4,7 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from rt2.data.proposal import Proposal
+from rt2.data.inspect.proposal import Proposal
 
 WIDTH = 100
 HELD_OUT, ENOUGH = "95%", 20  # of one split alone, where it has as many episodes

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from rt2.data import index, tfrecord
+from rt2.data import index
 from rt2.data.errors import DataError, RecordFault
+from rt2.data.format import tfrecord
 from rt2.data.rlds import RldsSteps
 
 HALF = 0.5

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2.data.dataset_info import Shard
 from rt2.data.errors import DataError
-from rt2.data.scan import ShardColumns
+from rt2.data.format.dataset_info import Shard
+from rt2.data.format.scan import ShardColumns
 from rt2.data.storage import Url
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt2.data import dataset_info, features, index
+from rt2.data import index
 from rt2.data.errors import DataError
+from rt2.data.format import dataset_info, features
 
 TEMPLATES = [
     "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",

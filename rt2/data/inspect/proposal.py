@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from rt2.data import action_guess, leaf_guess
 from rt2.data.errors import DataError
-from rt2.data.features import Leaf
+from rt2.data.format.features import Leaf
+from rt2.data.inspect import action_guess, leaf_guess
+from rt2.data.inspect.leaf_guess import quoted
 from rt2.data.instructions import Instructions
-from rt2.data.leaf_guess import quoted
 from rt2.data.rlds import RldsSteps
 from rt2.data.selection import blocks
 

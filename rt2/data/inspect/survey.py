@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from rt2.data import config_text, dataset_info, features, leaf_guess, proposal, specs
+from rt2.data import specs
 from rt2.data.errors import DataError
-from rt2.data.histogram import bin_counts, length_counts
+from rt2.data.format import dataset_info, features
+from rt2.data.inspect import config_text, leaf_guess, proposal
+from rt2.data.inspect.histogram import bin_counts, length_counts
 from rt2.data.rlds import RldsSteps
 from rt2.data.robot import RobotExamples
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2.data.example_proto import ProtoError, floats, int64s, scan_example
+from rt2.data.format.example_proto import ProtoError, floats, int64s, scan_example
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

@@ -4,10 +4,10 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from rt2.data import film
-from rt2.data.inspect_charts import Slot, length_histogram, slot_histogram
+from rt2.data.inspect import film
+from rt2.data.inspect.charts import Slot, length_histogram, slot_histogram
+from rt2.data.inspect.survey import examples, oddities
 from rt2.data.rlds import RldsSteps
-from rt2.data.survey import examples, oddities
 from rt2.page import html
 
 EPISODES = 4  # with pictures
@@ -25,7 +25,7 @@ def page(found: dict[str, Any]) -> str:
         _row(found),
         _features(found),
     )
-    style = resources.files("rt2.data").joinpath("inspect.css").read_text("utf-8")
+    style = resources.files("rt2.data.inspect").joinpath("inspect.css").read_text("utf-8")
     return html.document(f"{found['name']} {found['version']}", parts, style)
 
 

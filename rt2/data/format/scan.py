@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rt2.data import columns, tfrecord
-from rt2.data.columns import Held, LeafFault
-from rt2.data.episode_flags import odd_codes, oddities
 from rt2.data.errors import DataError, RecordFault, nearest
-from rt2.data.example_proto import Feature, ProtoError, scan_example
-from rt2.data.features import Features
+from rt2.data.format import columns, tfrecord
+from rt2.data.format.columns import Held, LeafFault
+from rt2.data.format.episode_flags import odd_codes, oddities
+from rt2.data.format.example_proto import Feature, ProtoError, scan_example
+from rt2.data.format.features import Features
 from rt2.data.storage import Url
 
 
@@ -29,7 +29,7 @@ def scan_shard(
     """Reads the shard once from beginning to end.
 
     Columns: `record.steps|number|odd` (the number in the shard, the bits of
-    `rt2.data.episode_flags`); for a leaf `<key>.value` (number), `<key>.id` (text, codes),
+    `rt2.data.format.episode_flags`); for a leaf `<key>.value` (number), `<key>.id` (text, codes),
     `<key>.offset|length|crc` (image, tensor); `<key>.count`, `.count1`, ... too for the axes of a
     sequence, `.shape` where several dimensions vary, `.present` where it is optional.
 

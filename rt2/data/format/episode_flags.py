@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rt2.data.features import Features
+from rt2.data.format.features import Features
 
 _BITS = {
     1: ("first_flag", "is_first does not stand at step 0 alone"),

@@ -8,8 +8,8 @@ import numpy as np
 
 from rt2.data import image
 from rt2.data.errors import DataError
-from rt2.data.example_proto import varints
-from rt2.data.leaf import Leaf
+from rt2.data.format.example_proto import varints
+from rt2.data.format.leaf import Leaf
 
 if TYPE_CHECKING:
     from rt2.data.index import SplitIndex

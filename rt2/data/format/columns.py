@@ -9,8 +9,8 @@ import numpy as np
 
 from rt2.data import image
 from rt2.data.errors import ImageError
-from rt2.data.example_proto import Feature, ProtoError, floats, int64s, split_int64s
-from rt2.data.leaf import Leaf
+from rt2.data.format.example_proto import Feature, ProtoError, floats, int64s, split_int64s
+from rt2.data.format.leaf import Leaf
 
 WRITE_AGAIN = "Write the data set again, or copy it from its source."
 

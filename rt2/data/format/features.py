@@ -9,8 +9,8 @@ from typing import Any
 
 from rt2.data import storage
 from rt2.data.errors import DataError
-from rt2.data.feature_kinds import leaf
-from rt2.data.leaf import Leaf, Level, Place
+from rt2.data.format.feature_kinds import leaf
+from rt2.data.format.leaf import Leaf, Level, Place
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 
 from rt2.actions import LANGUAGE_TABLE, RT2
 from rt2.data.errors import DataError
-from rt2.data.features import Leaf
-from rt2.data.leaf_guess import quoted, says
+from rt2.data.format.features import Leaf
+from rt2.data.inspect.leaf_guess import quoted, says
 from rt2.data.rlds import RldsSteps
 
 # RT-2 writes translation, rotation, gripper; what a name says decides where a feature goes.

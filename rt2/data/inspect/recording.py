@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from rt2.data.errors import DataError
+from rt2.data.inspect.survey import examples
 from rt2.data.rlds import RldsSteps
 from rt2.data.robot import RobotExamples
-from rt2.data.survey import examples
 
 EPISODES = 10  # of the first split
 JPEG = b"\xff\xd8"

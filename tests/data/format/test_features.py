@@ -7,8 +7,9 @@ import zlib
 import numpy as np
 import pytest
 
-from rt2.data import features, index
+from rt2.data import index
 from rt2.data.errors import DataError, RecordFault
+from rt2.data.format import features
 from rt2.data.rlds import RldsSteps
 
 tfds = pytest.importorskip("tensorflow_datasets")

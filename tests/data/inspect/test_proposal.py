@@ -5,8 +5,9 @@ import ast
 import numpy as np
 import pytest
 
-from rt2.data import config_text, proposal, specs
+from rt2.data import specs
 from rt2.data.errors import DataError
+from rt2.data.inspect import config_text, proposal
 from rt2.data.rlds import RldsSteps
 from rt2.data.robot import RobotExamples
 from rt2.train.inputs import dataset_spec

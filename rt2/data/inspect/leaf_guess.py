@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rt2.data.features import Leaf
+from rt2.data.format.features import Leaf
 from rt2.data.rlds import RldsSteps
 
 CODES = 32  # a vector of integers of a language name and at least this length is text in codes

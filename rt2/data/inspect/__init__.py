@@ -1,0 +1,1 @@
+"""A look at a robot data set: figures, a page, a recording, a proposed config."""
