@@ -58,6 +58,7 @@ class Mixture:
     ):
         schedule = Schedule([count for _, count in sources.values()], batch_size, period)
         self.names = tuple(sources)
+        self.counts = {name: count for name, (_, count) in sources.items()}
         self.lengths = {name: len(examples) for name, (examples, _) in sources.items()}
         for name, length in self.lengths.items():
             if not 0 < length < 2**32 - 1:

@@ -214,13 +214,21 @@ def _maker(config: ml_collections.ConfigDict, source: Source, preprocess: Prepro
     return WebRow(preprocess, source.row.answer, corruption, source_seed(config.seed, source.name))
 
 
-def data_identity(sources: Mapping[str, Source]) -> dict[str, Any]:
+def data_identity(
+    config: ml_collections.ConfigDict, sources: Mapping[str, Source], mixture: Mixture
+) -> dict[str, Any]:
     """What must be equal for a run to continue on the same stream of examples."""
     return {
-        name: {
-            "rows": len(source.rows),
-            "index": source.examples.content_hash,
-            "task": source.row.task if source.task else source.row.answer,
-        }
-        for name, source in sources.items()
+        "seed": mixture.seed,
+        "batch_size": mixture.batch_size,
+        "share_period": config.share_period,
+        "sources": {
+            name: {
+                "rows": mixture.lengths[name],
+                "rows_of_a_period": mixture.counts[name],
+                "index": source.examples.content_hash,
+                "task": source.row.task if source.task else source.row.answer,
+            }
+            for name, source in sources.items()
+        },
     }

@@ -110,7 +110,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
         config=config.to_dict(),
         model=model.to_json(),
         preprocess=preprocess.to_json(),
-        data={"seed": config.seed, "sources": inputs.data_identity(sources)},
+        data=inputs.data_identity(config, sources, mixture),
         eval={name: config.eval_sources[name].to_dict() for name in held_out},
     )
     for name, array in mixture.rows[0].items():

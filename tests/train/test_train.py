@@ -55,10 +55,18 @@ def test_a_finished_run_resumes_to_more_steps(trained, run):
     assert [row["step"] for row in rows(trained) if "loss" in row] == list(range(1, 9))
 
 
-def test_another_config_does_not_continue_the_run(trained, run):
-    done = run(trained, num_steps=12, seed=5)
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"seed": 5}, "data.seed: checkpoint 0, config 5"),
+        ({"sources.web.share": 9.0}, "data.sources.web.rows_of_a_period: checkpoint"),
+        ({"share_period": 2}, "data.share_period: checkpoint 1, config 2"),
+    ],
+)
+def test_another_stream_does_not_continue_the_run(trained, run, changes, message):
+    done = run(trained, num_steps=12, **changes)
     assert done.returncode != 0
-    assert "data.seed: checkpoint 0, config 5" in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
