@@ -16,7 +16,7 @@ from rt2.data.mixture import Draw, Mixture
 from rt2.data.vqa import WebExamples
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess
-from rt2.prompts import action_prompt, vqa_prompt
+from rt2.prompts import action_prompt, where_prompt
 from rt2.train.optimizer import make_optimizer
 from rt2.train.rows import WebRow
 from rt2.train.step import StepSettings, TrainState, split_frozen, train_step
@@ -24,7 +24,7 @@ from rt2.train.step import StepSettings, TrainState, split_frozen, train_step
 # The robot's question is one of the frames, so that a name is found in it too; its answer is a
 # place here, as of any question about the web.
 FRAMES = {
-    "ask": lambda name, language: vqa_prompt(f"where is the {name}", language),
+    "ask": where_prompt,
     "move": lambda name, language: action_prompt(f"move to the {name}"),
     "go": lambda name, language: action_prompt(f"go to the {name}"),
     "reach": lambda name, language: action_prompt(f"reach the {name}"),

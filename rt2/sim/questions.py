@@ -76,20 +76,16 @@ def row(kind: str, language: str, objects: Sequence[Placed], subject: int = 0) -
         listed = " ".join(
             f"{thing.x} {thing.y} {name}" for thing, name in zip(objects, said, strict=True)
         )
-        return _asked(kind, language, "list every object", listed)
+        return Row(kind, language, prompts.list_prompt(language), listed)
     if kind == "where":
-        return _asked(kind, language, f"where is the {said[subject]}", place)
+        return Row(kind, language, prompts.where_prompt(said[subject], language), place)
     if kind == "what":
-        return _asked(kind, language, f"what is at {place}", said[subject])
+        return Row(kind, language, prompts.what_prompt(place, language), said[subject])
     if kind == "name":
-        return _asked(kind, language, "what is this", said[subject])
+        return Row(kind, language, prompts.vqa_prompt("what is this", language), said[subject])
     raise ValueError(
         f"no question is of kind {kind!r}; kinds: {', '.join({**ROWS_OF_ONE, **ROWS_OF_MANY})}"
     )
-
-
-def _asked(kind: str, language: str, question: str, answer: str) -> Row:
-    return Row(kind, language, prompts.vqa_prompt(question, language), answer)
 
 
 def _languages(rng: np.random.Generator, count: int, distinct: bool) -> list[str]:
