@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -23,6 +22,10 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rt2.evaluate import provenance  # noqa: E402
+
 SHARDS, SAMPLES, LIMIT = 1_024, 2_000, 40.0
 
 
@@ -98,20 +101,14 @@ def rows(large: list[dict], small: list[dict], steps: int) -> list[dict]:
         row = {"name": f"{name}_{steps // 1_000_000}m_steps", "ours": round(mine, 4)}
         row |= {"peer": round(theirs, 4), "ratio": round(theirs / mine, 3) if mine else None}
         row |= {"unit": unit, "n": len(a), "interval": {"ours": [min(a), max(a)]}}
-        found.append(row | provenance())
+        found.append(row | stamped())
     return found
 
 
-def provenance() -> dict[str, str]:
+def stamped() -> dict:
     """Commit, machine and date of a run."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.machine()
-    date = datetime.date.today().isoformat()
-    return {"commit": commit, "machine": f"{cpu}, {os.cpu_count()} cores", "date": date}
+    today = datetime.date.today().isoformat()
+    return {"commit": provenance.commit(), "machine": provenance.machine(), "date": today}
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rt2.evaluate import provenance  # noqa: E402
+
 METHODS = ("area", "bilinear", "lanczos3")  # of tf.image.resize, antialiased; Octo's is lanczos3
 METRICS = {  # name: (unit, whether more is better)
     "examples_per_s": ("examples/s", True),
@@ -103,17 +106,10 @@ def alone(name: str, unit: str, runs: list[float], stamp: dict[str, str]) -> dic
     return row | {"n": len(runs), "interval": {"ours": [min(runs), max(runs)]}} | stamp
 
 
-def provenance() -> dict[str, str]:
+def stamped() -> dict:
     """Commit, machine and date of a run."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(": ")[1] if names else cpu
-    date = datetime.date.today().isoformat()
-    return {"commit": commit, "machine": f"{cpu}, {os.cpu_count()} cores", "date": date}
+    today = datetime.date.today().isoformat()
+    return {"commit": provenance.commit(), "machine": provenance.machine(), "date": today}
 
 
 def main() -> None:
@@ -123,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "loader")
     parser.add_argument("--steps", type=int, default=16_000, help="steps in the set")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=30.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of one measurement")
     parser.add_argument("--buffer", type=int, default=10_000, help="tf.data's shuffle buffer")
     parser.add_argument("--large-buffer", type=int, default=100_000, help="another, once")
     parser.add_argument("--batches", type=int, default=5_000, help="over which memory may grow")
@@ -137,7 +133,7 @@ def main() -> None:
     if not (data / "frames" / "1.0.0" / "dataset_info.json").is_file():
         print(f"writing {args.steps} steps to {data}", flush=True)
         measure(f"generate:{args.steps}", data, args)
-    stamp = provenance()
+    stamp = stamped()
     index = [measure("index", data, args)["mb_per_s"] for _ in range(args.rounds)]
     found = [alone("index_mb_per_s", "MB/s", index, stamp)]
     for method in METHODS[:1] if args.quick else METHODS:

@@ -193,7 +193,7 @@ def make_mixture(
     lengths = {name: len(source.rows) for name, source in sources.items()}
     counts = rows_from_shares(shares(config, lengths), config.batch_size, period)
     log.info("rows of %s: %s", "a batch" if period == 1 else f"{period} batches", counts)
-    make = {name: _maker(config, source, preprocess) for name, source in sources.items()}
+    make = {name: row_maker(config, source, preprocess) for name, source in sources.items()}
     return Mixture(
         {name: (source.rows, counts[name]) for name, source in sources.items()},
         config.batch_size,
@@ -203,7 +203,10 @@ def make_mixture(
     )
 
 
-def _maker(config: ml_collections.ConfigDict, source: Source, preprocess: Preprocess):
+def row_maker(
+    config: ml_collections.ConfigDict, source: Source, preprocess: Preprocess
+) -> TaskRow | WebRow:
+    """What makes a model row of an example of `source`."""
     if source.task is not None:
         return TaskRow(preprocess, preprocess.codec(source.spec))
     corruption = None

@@ -114,7 +114,7 @@ def test_text_without_an_image_is_corrupted_anew_each_epoch(config, text_only, t
     mixture = inputs.make_mixture(config, sources, preprocess)
     batch = mixture.batch(0)
     np.testing.assert_array_equal(batch["has_image"], batch["source"] == 0)
-    make = inputs._maker(config, sources["text"], preprocess)
+    make = inputs.row_maker(config, sources["text"], preprocess)
     first, again, later = (
         make(sources["text"].rows[2], Draw("text", 2, epoch)) for epoch in (0, 0, 1)
     )
