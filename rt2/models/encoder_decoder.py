@@ -18,14 +18,14 @@ from flax import nnx
 from rt2.models import layers
 
 Array = jax.Array
-ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu}
 
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
     """Sizes of the text model; `tied_head` reuses the embedding as the output matrix (T5 1.0).
 
-    `vocab` is the tokenizer's; the tables have `rows`, rounded up so that they divide over a mesh.
+    `vocab` is the tokenizer's, and what the logits reach. The tables have `rows`: at least those of
+    the published weights, `table`, and rounded up so that they divide over a mesh.
     """
 
     width: int
@@ -38,11 +38,12 @@ class TextConfig:
     activation: str = "gelu"
     tied_head: bool = False
     mimetic: bool = False  # start of the attention, see layers.Attention
+    table: int = 0
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding and the head: `vocab` rounded up to a multiple of 128."""
-        return -(-self.vocab // 128) * 128
+        """Rows of the embedding and the head, a multiple of 128."""
+        return -(-max(self.vocab, self.table) // 128) * 128
 
 
 class Memory(NamedTuple):
@@ -107,7 +108,9 @@ def _attention(config: TextConfig, rngs: nnx.Rngs) -> layers.Attention:
 
 
 def _mlp(config: TextConfig, rngs: nnx.Rngs) -> layers.GatedMLP:
-    return layers.GatedMLP(config.width, config.mlp, ACTIVATIONS[config.activation], rngs=rngs)
+    return layers.GatedMLP(
+        config.width, config.mlp, layers.ACTIVATIONS[config.activation], rngs=rngs
+    )
 
 
 class EncoderLayer(nnx.Module):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.models.encoder_decoder import RelativePosition
@@ -154,8 +153,3 @@ def test_sizes(variant, millions):
     model = Model(variants.config(variant, vocab=6000, dtype="float32", remat=False, image_size=0))
     assert model.size / 1e6 <= millions
     assert Model.from_json(model.to_json()) == model
-
-
-def test_unknown_variant_names_the_nearest():
-    with pytest.raises(ConfigError, match="'tiny'"):
-        variants.config("tinny", vocab=1, dtype="float32", remat=False, image_size=0)
