@@ -198,7 +198,7 @@ class DecoderOnly(nnx.Module):
         slot = prefix + position - 1
         by = rotation(cache.mask.sum(1)[:, None] + position - 1, self.config.head_dim)
         later = jnp.arange(prefix, cache.key.shape[2]) <= slot
-        later = jnp.broadcast_to(later, (len(token), len(later)))
+        later = jnp.broadcast_to(later, (token.shape[0], *later.shape))
         mask = jnp.concatenate([cache.mask, later], axis=1)[:, None, None]
 
         def layer_step(layer, x, kept):
