@@ -102,11 +102,15 @@ def test_overwrite_vocabulary_trains(run, tmp_path):
 
 
 def test_a_decoder_only_model_goes_the_whole_way(run, policy_observation, tmp_path):
-    workdir = tmp_path / "run"
+    first, sharper = tmp_path / "first", tmp_path / "sharper"
     changes = {"model.variant": "palme_debug", "eval_rows": 8}
-    done = run(workdir, num_steps=2, log_interval=1, eval_interval=2, **changes)
+    done = run(first, num_steps=2, log_interval=1, **changes)
     assert done.returncode == 0, done.stderr
-    policy = Policy.load(workdir)
+    changes |= {"init_from": first, "model.image_size": 96}
+    done = run(sharper, num_steps=1, **changes)
+    assert done.returncode == 0, done.stderr
+    policy = Policy.load(sharper)
+    assert policy.params["vision/position"].shape == (36, 32)
     question = policy_observation | {"instruction": "what is this?", "mode": "vqa"}
     action, answer = policy.infer_batch([policy_observation, question])
     assert action["actions"].shape == (1, 2) and isinstance(answer["text"], str)
