@@ -92,6 +92,8 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     # robot: one task a source; a set that serves several stands once for each, with its own share
     row.task = "action"  # or instruction, position, timesteps, success, plan: rt2/data/tasks.py
     row.plan = ""  # of the task plan: "reach for {instruction}", or a JSON file of plans
+    # the robot's state, as integers in the question; an eval source reads what its spec trains with
+    row.proprio = False
     row.statistics = ""  # file of OpenVLA, Octo, openpi or LeRobot that bounds the bins instead
     row.quarantine = 0.0  # largest share of damaged records that may be left out, counted and named
 
