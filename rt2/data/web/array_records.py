@@ -3,8 +3,8 @@
 Of the records in use (tf.train.Example, msgpack, JSON) this reads the first alone: it is what
 TFDS writes into ArrayRecord files and what the PaLI-style TFRecord sets hold, its parser is part
 of this package (`rt2.data.format.example_proto`), image bytes need no base64 as in JSON and no
-further dependency as with msgpack. Features, all lists of bytes: `image` (one JPEG or PNG; absent
-in a row of text) and one of the flat forms of `rt2.data.web.rows`: question and answer or
+further dependency as with msgpack. Features, all lists of bytes: `image` (one JPEG, PNG or WebP;
+absent in a row of text) and one of the flat forms of `rt2.data.web.rows`: question and answer or
 answers; caption or captions; prefix and suffix; kind, language, question and answers; text.
 `language` may stand beside each. Any other feature is refused, so that a misspelt one is not
 lost.

@@ -1,4 +1,4 @@
-"""WebDataset tar shards: KEY.jpg|jpeg|png beside KEY.json, KEY.txt or KEY.cls.
+"""WebDataset tar shards: KEY.jpg|jpeg|png|webp beside KEY.json, KEY.txt or KEY.cls.
 
 The members of a sample stand side by side; a key ends at the first dot of the name. What is asked:
 
