@@ -95,7 +95,6 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     # the robot's state, as integers in the question; an eval source reads what its spec trains with
     row.proprio = False
     row.statistics = ""  # file of OpenVLA, Octo, openpi or LeRobot that bounds the bins instead
-    row.quarantine = 0.0  # largest share of damaged records that may be left out, counted and named
 
     row.answer = "first"  # which accepted answer of a web row is learnt; or random, frequent
     row.format = ""  # of rt2/data/vqa.py; empty goes by the files
@@ -105,6 +104,9 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     row.grid = 1000  # a place is a cell of grid x grid
     row.detection = ("where", "what", "list", "detect")  # kinds of row that boxes give
     row.max_objects = 8  # largest number of objects in such a row
+
+    # both: largest share of damaged records or samples that may be left out, counted and named
+    row.quarantine = 0.0
 
     row.lock()
     row.update(more)

@@ -103,6 +103,11 @@ class RobotExamples:
         return index if self._part == ("", "") else f"{index}[{':'.join(self._part)}]"
 
     @property
+    def quarantined(self) -> list[str]:
+        """The damaged records of all splits that were left out: shard, record and reason."""
+        return [entry["reason"] for entry in self.steps.index.quarantined]
+
+    @property
     def episodes(self) -> int:
         """How many episodes have a trainable step."""
         return self._runs.episodes

@@ -39,19 +39,27 @@ class WebExamples:
     `path`: what FORMATS lists; tars, jsonl and ArrayRecord files may be a file, a directory or a
     glob, and `split` keeps the files in whose names it is a word, as `web-train-00001.tar`.
     The format is that which stands there, or options.format where several do. The index is built
-    on first use (`rt2.data.web.index`). Raises DataError where the data are not whole.
+    on first use (`rt2.data.web.index`). `quarantine`: the largest share of samples (of a TFDS set:
+    records) known to be damaged that may be left out, counted and named in `quarantined`. Raises
+    DataError where the data are not whole.
     """
 
-    def __init__(self, path: Path | str, split: str | None = None, options: Options | None = None):
-        self._arguments = (path, split, options)
+    def __init__(
+        self,
+        path: Path | str,
+        split: str | None = None,
+        options: Options | None = None,
+        quarantine: float = 0.0,
+    ):
+        self._arguments = (path, split, options, quarantine)
         options = options or Options()
         found = _find(Path(path), split, options)
         if found.format != "tfds":
-            self._rows: Rows | TfdsRows = _open(found, options)
+            self._rows: Rows | TfdsRows = _open(found, options, quarantine)
         elif split is None:
             raise DataError(f"{path}: a TFDS data set needs a split")
         else:
-            self._rows = TfdsRows(found.root, split, options.language)
+            self._rows = TfdsRows(found.root, split, options.language, quarantine)
 
     def __reduce__(self):
         return WebExamples, self._arguments
@@ -77,6 +85,11 @@ class WebExamples:
     def dropped(self) -> dict[str, int]:
         """What the options left out, by reason."""
         return self._rows.dropped
+
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged samples that were left out: file, place and reason of each."""
+        return self._rows.quarantined
 
 
 class _Found(NamedTuple):
@@ -134,8 +147,8 @@ def _is_list(file: Path) -> bool:
         raise DataError(f"{file}: cannot be read ({error})") from None
 
 
-def _open(found: _Found, options: Options) -> Rows:
-    plan = Plan(*found, options, functools.partial(_FILL[found.format], found))
+def _open(found: _Found, options: Options, quarantine: float) -> Rows:
+    plan = Plan(*found, options, functools.partial(_FILL[found.format], found), quarantine)
     opened = index.load(plan)
     names = opened.strings("files")
     if found.format == "array_record":

@@ -68,7 +68,9 @@ def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Sou
             states = _state_codec(row, examples, opened.values(), where)
             task = _task(row, examples, config, where, states)
         else:
-            examples = WebExamples(row.path, row.split or None, options.from_row(row))
+            examples = WebExamples(
+                row.path, row.split or None, options.from_row(row), quarantine=row.quarantine
+            )
             answers.check_rule(row.answer)
         _check_evaluation(which, row, where)
         _report(name, examples)
@@ -130,8 +132,8 @@ def _report(name: str, examples: RobotExamples | WebExamples) -> None:
     for reason, count in examples.dropped.items():
         if count:
             log.info("%s: %d left out: %s", name, count, reason)
+    for entry in examples.quarantined:
+        log.warning("%s: quarantined: %s", name, entry)
     if isinstance(examples, RobotExamples):
-        for entry in examples.steps.index.quarantined:
-            log.warning("%s: quarantined: %s", name, entry)
         for slot, odd in examples.warnings():
             log.warning("%s: action %s: %s", name, slot, odd)

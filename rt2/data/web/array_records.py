@@ -39,13 +39,18 @@ def fill(table: Table, files: tuple[Path, ...]) -> None:
     for file in files:
         reader = _Reader(file)
         for number in range(reader.records):
-            where = f"{file}: record {number}"
-            image, record = _parse(reader.read(number, where), where)
-            picture = None
-            if image is not None:
-                picture = table.image(file.name, number, image, where)
-            found = rows.from_record(record, table.options, where, image is not None)
-            table.sample(file.name.split(".array_record")[0], str(number), picture, found, where)
+            with table.one_sample():
+                _add(table, file, number, reader)
+
+
+def _add(table: Table, file: Path, number: int, reader: "_Reader") -> None:
+    where = f"{file}: record {number}"
+    image, record = _parse(reader.read(number, where), where)
+    picture = None
+    if image is not None:
+        picture = table.image(file.name, number, image, where)
+    found = rows.from_record(record, table.options, where, image is not None)
+    table.sample(file.name.split(".array_record")[0], str(number), picture, found, where)
 
 
 class ArrayRecordImages:

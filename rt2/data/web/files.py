@@ -52,11 +52,14 @@ def image_folder(given: str, home: Path, subset: str, first: str) -> Path:
 
 
 class LooseImages:
-    """Adds image files below `root` to a table, each once; files are read ahead in `read`."""
+    """Adds image files below `root` to a table, each once; files are read ahead in `read`.
+
+    In quarantine, a damaged file is an error of the samples that show it.
+    """
 
     def __init__(self, table: Table, root: Path):
         self.table, self.root = table, root
-        self._pictures: dict[str, Picture] = {}
+        self._pictures: dict[str, Picture | DataError] = {}
 
     def read(self, names: Iterable[tuple[str, str]]) -> None:
         """Adds every (name, where) in order. Raises DataError where one cannot be read."""
@@ -74,10 +77,18 @@ class LooseImages:
         """An image that has been added, or is now if it has not."""
         if name not in self._pictures:
             self.read([(name, where)])
-        return self._pictures[name]
+        found = self._pictures[name]
+        if isinstance(found, DataError):
+            raise found
+        return found
 
     def _take(self, name: str, where: str, data: concurrent.futures.Future) -> None:
-        self._pictures[name] = self.table.image(name, 0, data.result(), f"{where}: {name}")
+        try:
+            self._pictures[name] = self.table.image(name, 0, data.result(), f"{where}: {name}")
+        except DataError as error:
+            if not self.table.quarantine:
+                raise
+            self._pictures[name] = error
 
     def _bytes(self, name: str, where: str) -> bytes:
         path = os.path.normpath(name)

@@ -12,7 +12,9 @@ every image into a CRC32C. From then on the index stands for those bytes:
 * Loose image files are not looked at when the index is opened, only when they are read.
 
 Before the first index, damage to a format that has no checksums (tar bodies, jsonl, JSON) can be
-known only where it breaks the syntax or an image.
+known only where it breaks the syntax or an image. What is known to be damaged stops the reading, or
+by choice (`Plan.quarantine`) is left out sample by sample, counted and listed; a file that is not
+whole is refused all the same.
 """
 
 import dataclasses
@@ -42,6 +44,7 @@ class Plan:
     """What is to be indexed: packed `files`, `root` of the image files, and how to read them.
 
     `fill(table)` reads the files into a Table. The sidecar lies beside the first file.
+    `quarantine`: the largest share of damaged samples that may be left out.
     """
 
     format: str
@@ -49,6 +52,7 @@ class Plan:
     root: Path
     options: Options
     fill: Callable[[Table], None]
+    quarantine: float = 0.0
 
     @property
     def home(self) -> Path:
@@ -68,7 +72,7 @@ class Plan:
 
 
 def load(plan: Plan) -> sidecar.Sidecar:
-    """The index of the plan, built where there is none.
+    """The index of the plan, built where there is none or it left out more than the plan allows.
 
     Raises DataError where a file is not whole, or has changed since it was indexed.
     """
@@ -80,6 +84,9 @@ def load(plan: Plan) -> sidecar.Sidecar:
         return _build(plan, path)
     _check_files(plan, opened)
     _check_columns(opened)
+    left_out, samples = opened.meta["quarantined"], len(opened.column("sample.image"))
+    if len(left_out) > plan.quarantine * (len(left_out) + samples):
+        return _build(plan, path)  # what was left out may be mended: only a new reading can tell
     return opened
 
 
@@ -91,6 +98,7 @@ def _open(path: Path) -> sidecar.Sidecar | None:
         if opened.meta["format"] != sidecar.FORMAT:
             return None
         opened.meta["source"]["files"], opened.meta["crc"], opened.meta["dropped"]
+        opened.meta["quarantined"]
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(path) from None
     return opened
@@ -102,9 +110,10 @@ def _build(plan: Plan, path: Path) -> sidecar.Sidecar:
     print(note, file=sys.stderr, flush=True)
     stamps = {plan.name(file): _stamp(file) for file in plan.files}
     digests = {plan.name(file): [_stamp(file)[0], _digest(file)] for file in plan.files}
-    table = Table(plan.options)
+    table = Table(plan.options, quarantine=plan.quarantine > 0)
     plan.fill(table)
     try:
+        _check_budget(table, plan.quarantine)
         columns = table.columns()
     except DataError as error:
         raise DataError(f"{plan.files[0]}: {error}") from None
@@ -115,10 +124,22 @@ def _build(plan: Plan, path: Path) -> sidecar.Sidecar:
         print(f"{plan.files[0]}: left out: {count} {reason}", file=sys.stderr, flush=True)
     source = plan.identity | {"files": digests}
     crcs = {name: _crc(column) for name, column in columns.items()}
-    meta = {"crc": crcs, "dropped": dict(table.dropped)}
+    meta = {"crc": crcs, "dropped": dict(table.dropped), "quarantined": table.left_out}
     written = sidecar.write(path, source, meta, columns.items())
     _write_stamps(path, stamps)
     return written
+
+
+def _check_budget(table: Table, share: float) -> None:
+    """Raises DataError, naming the first ones, where more samples are damaged than may be."""
+    gone = len(table.left_out)
+    whole = gone + table.samples
+    if gone > share * whole:
+        first = "; ".join(table.left_out[:3])
+        raise DataError(
+            f"{gone} of {whole} samples are damaged, the quarantine allows a share of {share:g}. "
+            f"Copy the files again, or raise the quarantine knowingly. First: {first}"
+        )
 
 
 def _check_files(plan: Plan, opened: sidecar.Sidecar) -> None:

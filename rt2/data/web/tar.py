@@ -43,7 +43,8 @@ def fill(table: Table, tars: tuple[Path, ...]) -> None:
     names = _ClassNames(tars[0].parent / CLASS_NAMES)
     for tar in tars:
         for key, members in _samples(tar):
-            _add(table, tar, key, members, names)
+            with table.one_sample():
+                _add(table, tar, key, members, names)
 
 
 class _ClassNames:

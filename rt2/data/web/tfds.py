@@ -26,9 +26,9 @@ class TfdsRows:
     PaLI's style in `language`.
     """
 
-    def __init__(self, directory: Path, split: str, language: str):
+    def __init__(self, directory: Path, split: str, language: str, quarantine: float):
         self.language = language
-        self.steps = RldsSteps(directory, split)
+        self.steps = RldsSteps(directory, split, quarantine=quarantine)
         if self.steps.index.features.episodic:
             raise DataError(f"{directory}: is a set of episodes; read it with rt2.data.robot")
         for name in FEATURES:
@@ -46,6 +46,11 @@ class TfdsRows:
     def content_hash(self) -> str:
         """The hash of the set's index and of the language."""
         return f"{self.steps.index.content_hash}/{self.language}"
+
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged records of all splits that were left out: shard, record and reason."""
+        return [entry["reason"] for entry in self.steps.index.quarantined]
 
     def text(self, i: int) -> tuple[str, tuple[str, ...]]:
         """(question, answers) of row `i`; empty answers beside others are left out."""
