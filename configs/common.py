@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     # name -> a row of fields; see source() below
     config.sources = ConfigDict()
     config.mixture = ""  # a row of rt2/data/mixtures.py, which joins the sources: oxe_magic_soup
-    config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION
+    config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION; may be a URL
     config.mixture_without = ()  # data sets of the mixture to leave out
     config.mixtures = ConfigDict()  # rows for mixtures that rt2/data/mixtures.py lacks
     # how its data sets are read (path, spec and share are its own); "train[:95%]" holds some out
@@ -83,9 +83,9 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     """One source of examples; `more` are the fields below that are not to keep their defaults.
 
     kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, or anything that
-    rt2/data/vqa.py lists. spec: the row of rt2/data/specs.py, for robot sources. share: its part of
-    every batch; the shares are divided by their sum, 0 leaves it out. Beside a config.mixture it is
-    a part of 1, and the mixture has the rest.
+    rt2/data/vqa.py lists, on a disk or behind a URL. spec: the row of rt2/data/specs.py, for robot
+    sources. share: its part of every batch; the shares are divided by their sum, 0 leaves it out.
+    Beside a config.mixture it is a part of 1, and the mixture has the rest.
     """
     row = ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rt2.data.errors import DataError
+from rt2.data.storage import Url
 from rt2.data.web import rows, strict_json
-from rt2.data.web.files import LooseImages
+from rt2.data.web.files import LooseImages, opened
 from rt2.data.web.table import Table
 
 PATTERN = "*.jsonl"
 CHUNK = 4096  # objects whose images are read ahead
 
 
-def fill(table: Table, files: tuple[Path, ...], root: Path) -> None:
+def fill(table: Table, files: tuple[Path | Url, ...], root: Path | Url) -> None:
     """Adds every object of the files; images lie below `root`. Raises DataError at a fault."""
     images = LooseImages(table, root)
     for file in files:
@@ -38,21 +39,21 @@ class _Object(NamedTuple):
     where: str
 
 
-def _add(table: Table, file: Path, found: _Object, images: LooseImages) -> None:
+def _add(table: Table, file: Path | Url, found: _Object, images: LooseImages) -> None:
     has_image = found.image is not None
     about = rows.from_record(found.record, table.options, found.where, has_image)
     picture = images.picture(found.image, found.where) if has_image else None
     table.sample(file.stem, found.key, picture, about, found.where)
 
 
-def _objects(table: Table, file: Path) -> Iterator[_Object]:
+def _objects(table: Table, file: Path | Url) -> Iterator[_Object]:
     for key, given, where in _parts(file):
         with table.one_sample():
             record = strict_json.loads(given, where) if isinstance(given, bytes) else given
             yield _Object(key, record, _image(record, where), where)
 
 
-def _parts(file: Path) -> Iterator[tuple[str, Any, str]]:
+def _parts(file: Path | Url) -> Iterator[tuple[str, Any, str]]:
     """(line number from 1, the line) or (place in the list from 0, object), and where it stands."""
     if file.suffix == ".json":
         listed = strict_json.load(file)
@@ -61,13 +62,10 @@ def _parts(file: Path) -> Iterator[tuple[str, Any, str]]:
         for number, record in enumerate(listed):
             yield str(number), record, f"{file}: object {number}"
         return
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield str(number), line, f"{file}: line {number}"
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+    with opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield str(number), line, f"{file}: line {number}"
 
 
 def _image(record: Any, where: str) -> str | None:

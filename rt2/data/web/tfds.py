@@ -14,6 +14,7 @@ from rt2.data import image
 from rt2.data.errors import DataError
 from rt2.data.records import WEB_KINDS, WebExample
 from rt2.data.rlds import RldsSteps
+from rt2.data.storage import Url
 
 FEATURES = ("image", "question_text", "question_type", "answer_type")
 
@@ -26,7 +27,7 @@ class TfdsRows:
     PaLI's style in `language`.
     """
 
-    def __init__(self, directory: Path, split: str, language: str, quarantine: float):
+    def __init__(self, directory: Path | Url, split: str, language: str, quarantine: float):
         self.language = language
         self.steps = RldsSteps(directory, split, quarantine=quarantine)
         if self.steps.index.features.episodic:
@@ -79,7 +80,7 @@ class TfdsRows:
         kind, language = (self.steps.value(n, i).decode() for n in ("question_type", "answer_type"))
         return (kind, language) if kind in WEB_KINDS else ("vqa", self.language)
 
-    def _check_answers(self, directory: Path) -> dict[str, int]:
+    def _check_answers(self, directory: Path | Url) -> dict[str, int]:
         key, split = self.answers.key, self.steps.split
         first, ids = split.column(f"{key}.first"), split.column(f"{key}.id")
         used, place = np.unique(ids, return_inverse=True)
