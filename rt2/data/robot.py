@@ -47,7 +47,9 @@ class RobotExamples:
         self._instructions = Instructions(self.steps, spec.instruction, where)
         self._actions, self._state, self._stop = self._columns(where)
         part = slice(*splits.bounds(split, self.steps.split.episodes))
-        self._runs, self.dropped = selection.choose(self.steps, spec, part, self._instructions)
+        self._runs, self.dropped = selection.choose(
+            self.steps, spec, part, self._instructions, self._actions
+        )
         if not len(self._runs):
             raise DataError(
                 f"{self.steps.index.directory}: split {name!r} has no trainable step "
