@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     # name -> a row of fields; see source() below
     config.sources = ConfigDict()
     config.mixture = ""  # a row of rt2/data/mixtures.py, which joins the sources: oxe_magic_soup
-    config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION
+    config.data_dir = ""  # where the mixture's data sets lie: data_dir/NAME/VERSION; may be a URL
     config.mixture_without = ()  # data sets of the mixture to leave out
     config.mixtures = ConfigDict()  # rows for mixtures that rt2/data/mixtures.py lacks
     # how its data sets are read (path, spec and share are its own); "train[:95%]" holds some out
@@ -83,17 +83,18 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     """One source of examples; `more` are the fields below that are not to keep their defaults.
 
     kind: robot (RLDS episodes) or web (image-text). path: an RLDS version folder, or anything that
-    rt2/data/vqa.py lists. spec: the row of rt2/data/specs.py, for robot sources. share: its part of
-    every batch; the shares are divided by their sum, 0 leaves it out. Beside a config.mixture it is
-    a part of 1, and the mixture has the rest.
+    rt2/data/vqa.py lists, on a disk or behind a URL. spec: the row of rt2/data/specs.py, for robot
+    sources. share: its part of every batch; the shares are divided by their sum, 0 leaves it out.
+    Beside a config.mixture it is a part of 1, and the mixture has the rest.
     """
     row = ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))
 
     # robot: one task a source; a set that serves several stands once for each, with its own share
     row.task = "action"  # or instruction, position, timesteps, success, plan: rt2/data/tasks.py
     row.plan = ""  # of the task plan: "reach for {instruction}", or a JSON file of plans
+    # the robot's state, as integers in the question; an eval source reads what its spec trains with
+    row.proprio = False
     row.statistics = ""  # file of OpenVLA, Octo, openpi or LeRobot that bounds the bins instead
-    row.quarantine = 0.0  # largest share of damaged records that may be left out, counted and named
 
     row.answer = "first"  # which accepted answer of a web row is learnt; or random, frequent
     row.format = ""  # of rt2/data/vqa.py; empty goes by the files
@@ -103,6 +104,9 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     row.grid = 1000  # a place is a cell of grid x grid
     row.detection = ("where", "what", "list", "detect")  # kinds of row that boxes give
     row.max_objects = 8  # largest number of objects in such a row
+
+    # both: largest share of damaged records or samples that may be left out, counted and named
+    row.quarantine = 0.0
 
     row.lock()
     row.update(more)

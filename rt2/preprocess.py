@@ -30,6 +30,7 @@ class Preprocess:
     """Everything between raw examples and token arrays.
 
     `codecs` holds one action codec per robot data set; `history` is the number of images in a row.
+    `state_codecs`: of the data sets whose actions are asked with the proprioceptive state.
     """
 
     tokenizer: Tokenizer
@@ -39,18 +40,23 @@ class Preprocess:
     history: int
     prefix_length: int
     target_length: int
+    state_codecs: Mapping[str, ActionCodec] = dataclasses.field(default_factory=dict)
 
     def codec(self, dataset: str | None = None) -> ActionCodec:
         """The codec of `dataset`; it may be left out where there is only one."""
+        return self.codecs[self.dataset(dataset)]
+
+    def dataset(self, dataset: str | None = None) -> str:
+        """The name of a robot data set, also where it is left out as the only one."""
         if dataset is None and len(self.codecs) == 1:
-            return next(iter(self.codecs.values()))
+            return next(iter(self.codecs))
         if dataset not in self.codecs:
             near = difflib.get_close_matches(str(dataset), self.codecs, 1)
             raise PreprocessError(
                 f"no action codec for dataset {dataset!r}; known: {sorted(self.codecs)}"
                 + (f". Did you mean {near[0]!r}?" if near else "")
             )
-        return self.codecs[dataset]
+        return dataset
 
     def image_stack(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [n, S, S, 3] from frames uint8 [h, w, 3], oldest first.
@@ -67,11 +73,25 @@ class Preprocess:
         resized = [images.resize(frame, self.image_size) for frame in frames]
         return np.stack([resized[0]] * (self.history - len(frames)) + resized)
 
-    def action_prefix(self, instruction: str) -> np.ndarray:
-        """int32 [L] of the robot question."""
+    def state(self, dataset: str, values: Any) -> str | None:
+        """The state of a robot as the integers of its question; None where it is not asked for.
+
+        `values`: the S numbers of the dataset spec's state, in order and in its units. They become
+        float32, as the training data are; those outside of what was trained on take the outer bin.
+        """
+        if dataset not in self.state_codecs:
+            return None
+        codec = self.state_codecs[dataset]
+        wanted = f"the {codec.spec.dim} numbers of the state of data set {dataset!r}"
+        if values is None:
+            raise PreprocessError(f"state: missing; this model reads {wanted}")
+        return prompts.integers(codec.encode(_numbers(values, codec.spec.dim, wanted)))
+
+    def action_prefix(self, instruction: str, state: str | None = None) -> np.ndarray:
+        """int32 [L] of the robot question; `state` as the method of that name gives it."""
         if not instruction.strip():
             raise PreprocessError("instruction: empty, expected what the robot should do")
-        return self._prefix(prompts.action_prompt(instruction))
+        return self._prefix(prompts.action_prompt(instruction, state))
 
     def text_prefix(self, question: str) -> np.ndarray:
         """int32 [L] of a complete web question."""
@@ -114,6 +134,7 @@ class Preprocess:
             "history": self.history,
             "prefix_length": self.prefix_length,
             "target_length": self.target_length,
+            "state_codecs": {name: codec.to_json() for name, codec in self.state_codecs.items()},
         }
 
     @classmethod
@@ -128,7 +149,31 @@ class Preprocess:
             history=data["history"],
             prefix_length=data["prefix_length"],
             target_length=data["target_length"],
+            # a model that reads no state need not say so
+            state_codecs={
+                name: ActionCodec.from_json(c) for name, c in data.get("state_codecs", {}).items()
+            },
         )
+
+
+def _numbers(values: Any, count: int, wanted: str) -> np.ndarray:
+    """float32 [count]; raises PreprocessError for anything else."""
+    try:
+        given = np.asarray(values)
+    except ValueError:
+        raise PreprocessError(
+            f"state: lists of different lengths; this model reads {wanted}"
+        ) from None
+    if given.dtype.kind not in "biuf" or given.shape != (count,):
+        raise PreprocessError(
+            f"state: {given.dtype} {list(given.shape)}; this model reads {wanted}"
+        )
+    with np.errstate(over="ignore"):
+        numbers = given.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        bad = np.flatnonzero(~np.isfinite(numbers)).tolist()
+        raise PreprocessError(f"state: NaN, infinite or beyond float32 in the numbers {bad}")
+    return numbers
 
 
 def _padded(tokens: Sequence[int], length: int, what: str, knob: str) -> np.ndarray:

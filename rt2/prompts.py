@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def action_prompt(instruction: str, state: Sequence[int] | None = None) -> str:
+def action_prompt(instruction: str, state: str | None = None) -> str:
     """The question of a robot row; its answer is the integers of an action.
 
-    `state`: the proprioceptive state as integers, where the row has it.
+    `state`: the proprioceptive state as `integers`, where the row has it.
     """
     return f"Q: what action should the robot take to {instruction}?{_state(state)} A:"
 
 
-def plan_prompt(instruction: str, state: Sequence[int] | None = None) -> str:
+def plan_prompt(instruction: str, state: str | None = None) -> str:
     """The beginning of a chain-of-thought row (section 4.4); `plan_target` goes on."""
     return f"Instruction: {instruction}.{_state(state)}"
 
@@ -52,8 +52,8 @@ def integers(values: Sequence[int]) -> str:
     return " ".join(str(int(value)) for value in values)
 
 
-def _state(state: Sequence[int] | None) -> str:
-    return "" if state is None else f" State: {integers(state)}."
+def _state(state: str | None) -> str:
+    return "" if state is None else f" State: {state}."
 
 
 def vqa_prompt(question: str, language: str = "en") -> str:

@@ -22,5 +22,5 @@ def test_a_chain_of_thought_reads_as_in_the_paper():
 
 def test_the_state_stands_before_the_answer():
     asked = "Q: what action should the robot take to go? State: 0 255. A:"
-    assert prompts.action_prompt("go", [0, 255]) == asked
-    assert prompts.plan_prompt("go", [7]) == "Instruction: go. State: 7."
+    assert prompts.action_prompt("go", prompts.integers([0, 255])) == asked
+    assert prompts.plan_prompt("go", "7") == "Instruction: go. State: 7."

@@ -63,10 +63,10 @@ def test_inspect_proposes_the_config_that_stands_in_the_readme(clone, blocks):
 def test_the_config_reads_the_set(clone, blocks):
     (clone / "configs" / "my_robot.py").write_text(blocks["config"])
     code = (
-        "from configs import my_robot; from rt2.train import inputs; "
+        "from configs import my_robot; from rt2.train import sources; "
         "config = my_robot.get_config(); "
         "print([(len(s.examples), s.examples[0].instruction) for which in ('sources', "
-        "'eval_sources') for s in inputs.open_sources(config, which).values()])"
+        "'eval_sources') for s in sources.open_sources(config, which).values()])"
     )
     said = run(clone, f'venv/bin/python -c "{code}"')
     assert said == "[(214, 'touch the red block'), (56, 'touch the green block')]\n"

@@ -34,7 +34,8 @@ from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.inference.policy import Policy, describe  # noqa: E402
 from rt2.models.build import Model, Params  # noqa: E402
 from rt2.preprocess import Preprocess  # noqa: E402
-from rt2.train import inputs, loop, start  # noqa: E402
+from rt2.train import loop, start  # noqa: E402
+from rt2.train.sources import open_sources  # noqa: E402
 
 SCENES = 100_000
 SEED = 0
@@ -53,7 +54,7 @@ def main() -> None:
     args.workdir.mkdir(parents=True, exist_ok=True)
     collect(args.workdir / "data", args.quick)
     config = make_config(args.workdir)
-    sources = inputs.open_sources(config, "sources")
+    sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, args.workdir)
     model = loop.make_model(config, preprocess)
     params = train(config, model, preprocess, sources["web"].examples, args)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from rt2.actions import LANGUAGE_TABLE, RT2, ActionSpec, Slot
-from rt2.data import parts
+from rt2.data import parts, plain
 from rt2.data.errors import DataError, nearest
 from rt2.data.parts import Part, Parts
 
@@ -71,6 +71,8 @@ class DatasetSpec:
     keep_episodes: conditions that an episode must meet; the others are left out (counted).
     short_episode: "refuse" an episode of which drop_first and drop_last leave nothing, or "drop"
         it (counted).
+    drop_idle: leave out the steps (counted) in which the robot rests: no number of the action but
+        that of a slot `gripper` is larger than this in size. None keeps them.
     """
 
     name: str
@@ -87,6 +89,7 @@ class DatasetSpec:
     cameras: tuple[str, ...] = ()
     keep_episodes: tuple[Keep, ...] = ()
     short_episode: ShortEpisode = "refuse"
+    drop_idle: float | None = None
 
     def __post_init__(self):
         choices = {"drop_last": DropLast, "terminate": Terminate, "short_episode": ShortEpisode}
@@ -115,7 +118,7 @@ class DatasetSpec:
         return None if self.state is None else parts.parse_all(self.state)
 
 
-_OPTIONAL = ("cameras", "keep_episodes", "short_episode")
+_OPTIONAL = ("cameras", "keep_episodes", "short_episode", "drop_idle")
 
 
 def from_config(row: Mapping[str, Any]) -> DatasetSpec:
@@ -138,11 +141,11 @@ def from_config(row: Mapping[str, Any]) -> DatasetSpec:
         "action": parts.parse_all,
         "action_spec": _action_spec,
         "state": lambda value: value if isinstance(value, str | None) else parts.parse_all(value),
-        "instruction": lambda value: value if isinstance(value, str) else _fields(FixedText, value),
+        "instruction": _text,
         "terminate": lambda value: parts.parse(value) if isinstance(value, Mapping) else value,
         "bounds": _bounds,
         "cameras": lambda value: (value,) if isinstance(value, str) else tuple(value),
-        "keep_episodes": lambda value: tuple(_fields(Keep, condition) for condition in value),
+        "keep_episodes": lambda value: tuple(plain.read(Keep, condition) for condition in value),
     }
     for key, reader in readers.items():
         if key in row:
@@ -153,19 +156,8 @@ def from_config(row: Mapping[str, Any]) -> DatasetSpec:
     return DatasetSpec(**row)
 
 
-def _fields(kind: type, value: Any) -> Any:
-    """An object of a dataclass, from a mapping of its fields where it is not one already."""
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise DataError(f"expected a mapping of the fields of {kind.__name__}, got {value!r}")
-    known = [field.name for field in dataclasses.fields(kind)]
-    for key in value.keys() - set(known):
-        raise DataError(f"unknown field {key!r}: {nearest(key, known)}")
-    try:
-        return kind(**value)
-    except TypeError as error:
-        raise DataError(str(error)) from None
+def _text(value: Any) -> str | FixedText:
+    return value if isinstance(value, str) else plain.read(FixedText, value)
 
 
 def _bounds(value: Any) -> str | tuple[str | tuple[float, float], ...]:
@@ -181,7 +173,4 @@ def _action_spec(value: Any) -> ActionSpec:
         if value not in ACTION_SPECS:
             raise DataError(f"unknown action_spec {value!r}: {nearest(value, ACTION_SPECS)}")
         return ACTION_SPECS[value]
-    try:
-        return ActionSpec(tuple(Slot(**dict(slot)) for slot in value))
-    except TypeError as error:
-        raise DataError(str(error)) from None
+    return ActionSpec(tuple(plain.read(Slot, slot) for slot in value))

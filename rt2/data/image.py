@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rt2.data import webp
 from rt2.data.errors import ImageError
 
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; the largest camera stills have about 50 Mpx
@@ -27,11 +28,11 @@ class Header(NamedTuple):
 
 
 def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a JPEG or PNG; grey is repeated over the three channels.
+    """RGB uint8 [H, W, 3] of a JPEG, PNG or WebP; grey is repeated over the three channels.
 
     JPEG pixels equal TensorFlow's `decode_jpeg(dct_method="INTEGER_ACCURATE")`. EXIF orientation is
     not applied. Raises ImageError, beginning with `where` (the example id), for anything
-    truncated, damaged, above `max_pixels`, CMYK, with an alpha channel or of 16 bits.
+    truncated, damaged, above `max_pixels`, CMYK, with an alpha channel, animated or of 16 bits.
     """
     header = read_header(data, where, max_pixels)
     if header.channels not in (1, 3) or header.bits != 8:
@@ -94,15 +95,17 @@ def resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 def read_header(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> Header:
     """Format and shape from the header; the body is checked for completeness, not decoded.
 
-    Raises ImageError where the bytes are no whole JPEG or PNG, or hold more than `max_pixels`.
+    Raises ImageError where the bytes are no whole JPEG, PNG or WebP, or above `max_pixels`.
     """
     try:
         if data[:2] == b"\xff\xd8":
             header = _jpeg(data)
         elif data[:8] == _PNG:
             header = _png(data)
+        elif webp.is_webp(data):
+            header = Header("WebP", *webp.read_header(data), bits=8)
         else:
-            raise ValueError(f"neither JPEG nor PNG (begins with {bytes(data[:8])!r})")
+            raise ValueError(f"neither JPEG, PNG nor WebP (begins with {bytes(data[:8])!r})")
     except (ValueError, IndexError, struct.error) as error:
         reason = str(error) if isinstance(error, ValueError) else "the header is cut off"
         raise ImageError(f"{where}: undecodable: {reason}. Replace the image.") from None

@@ -1,11 +1,13 @@
 """Named mixtures: which data sets, and how much of each."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rt2.data import remote, storage
 from rt2.data.errors import DataError, nearest
 from rt2.data.mixture_weights import (
     MAGIC_SOUP,
@@ -15,6 +17,9 @@ from rt2.data.mixture_weights import (
     WRIST_ONLY,
     as_openvla,
 )
+from rt2.data.storage import Url
+
+UNLISTED_VERSIONS = ("1.0.0", "0.1.0")  # those that the public robot sets have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +73,10 @@ class NamedMixture:
 
         Those of `without` are left out, those of `elsewhere` (any names) are not looked for.
         Each is a TFDS set `data_dir`/NAME/VERSION (the newest version) or `data_dir`/NAME, or tars
-        `data_dir`/NAME/*.tar. Raises DataError, naming all that are missing and how to leave them
-        out, and for names in `without` that the mixture does not have.
+        `data_dir`/NAME/*.tar. `data_dir` may be a URL; over HTTP, where folders cannot be listed,
+        only NAME and NAME/VERSION with one of UNLISTED_VERSIONS are looked for. Raises DataError,
+        naming all that are missing and how to leave them out, and for names in `without` that the
+        mixture does not have.
         """
         for name in without:
             if name not in self.kinds:
@@ -81,12 +88,12 @@ class NamedMixture:
                 f"no data set of the mixture {self.name!r} is left: mixture_without and "
                 "config.sources name them all"
             )
-        if not str(data_dir) or "://" in str(data_dir):
+        if not str(data_dir):
             raise DataError(
-                f"data_dir={str(data_dir)!r}: the mixture {self.name!r} needs the local folder of "
-                "its data sets; name remote ones in config.sources instead"
+                f"data_dir='': the mixture {self.name!r} needs the folder or URL of its data sets"
             )
-        found = {name: locate(Path(data_dir) / name) for name in wanted}
+        root = storage.at(data_dir)
+        found = dict(zip(wanted, _located([root / name for name in wanted]), strict=True))
         if missing := [name for name, place in found.items() if place is None]:
             raise DataError(
                 f"{len(missing)} of {len(wanted)} data sets of the mixture {self.name!r} are "
@@ -97,17 +104,27 @@ class NamedMixture:
         return {name: str(place) for name, place in found.items()}
 
 
-def locate(folder: Path) -> Path | str | None:
+def _located(folders: list[Path | Url]) -> list[Path | Url | None]:
+    if all(isinstance(folder, Path) for folder in folders):
+        return [locate(folder) for folder in folders]
+    with concurrent.futures.ThreadPoolExecutor(remote.CONCURRENCY) as pool:
+        return list(pool.map(locate, folders))
+
+
+def locate(folder: Path | Url) -> Path | Url | None:
     """The TFDS version folder (the newest) or the glob of tars in `folder`; None if neither."""
-    if (folder / "dataset_info.json").is_file():
+    if storage.exists(folder / "dataset_info.json"):
         return folder
-    versions = [path.parent for path in folder.glob("*/dataset_info.json")]
+    is_url = isinstance(folder, Url)
+    names = storage.names(folder) if is_url or folder.is_dir() else []
+    inside = [folder / name for name in (UNLISTED_VERSIONS if names is None else names)]
+    versions = [place for place in inside if storage.exists(place / "dataset_info.json")]
     if versions:
         return max(versions, key=_version)
-    return str(folder / "*.tar") if any(folder.glob("*.tar")) else None
+    return folder / "*.tar" if any(name.endswith(".tar") for name in names or ()) else None
 
 
-def _version(folder: Path) -> tuple[tuple[int, ...], str]:
+def _version(folder: Path | Url) -> tuple[tuple[int, ...], str]:
     parts = folder.name.split(".")
     return tuple(int(part) for part in parts if part.isdecimal()), folder.name
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rt2.data import plain
 from rt2.data.errors import DataError, nearest
 from rt2.data.format.features import Leaf
 from rt2.data.operations import EPISODIC, POINTWISE
@@ -74,17 +75,7 @@ Parts = tuple[str | Part, ...]
 
 def parse(value: Any) -> str | Part:
     """The part that a config's plain value describes: a feature's name, or fields of Part."""
-    if isinstance(value, str | Part):
-        return value
-    if not isinstance(value, Mapping):
-        raise DataError(f"a part is a feature's name or a mapping, got {value!r}")
-    fields = [field.name for field in dataclasses.fields(Part)]
-    for key in value.keys() - set(fields):
-        raise DataError(f"unknown field {key!r} of a part: {nearest(key, fields)}")
-    row = {key: tuple(v) if isinstance(v, list | tuple) else v for key, v in value.items()}
-    if isinstance(row.get("then"), tuple):
-        row["then"] = tuple(s if isinstance(s, str) else tuple(s) for s in row["then"])
-    return Part(**row)
+    return value if isinstance(value, str) else plain.read(Part, value)
 
 
 def parse_all(value: Any) -> Parts:

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from rt2.data.errors import DataError
@@ -42,6 +43,21 @@ class Url:
     def name(self) -> str:
         """The last part of the path."""
         return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def stem(self) -> str:
+        """The name without its last ending."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The last ending of the name, with its dot."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> "Url":
+        """The folder of the file."""
+        return Url(self.url.rstrip("/").rsplit("/", 1)[0])
 
 
 class Range(NamedTuple):

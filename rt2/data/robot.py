@@ -47,7 +47,9 @@ class RobotExamples:
         self._instructions = Instructions(self.steps, spec.instruction, where)
         self._actions, self._state, self._stop = self._columns(where)
         part = slice(*splits.bounds(split, self.steps.split.episodes))
-        self._runs, self.dropped = selection.choose(self.steps, spec, part, self._instructions)
+        self._runs, self.dropped = selection.choose(
+            self.steps, spec, part, self._instructions, self._actions
+        )
         if not len(self._runs):
             raise DataError(
                 f"{self.steps.index.directory}: split {name!r} has no trainable step "
@@ -101,6 +103,11 @@ class RobotExamples:
         """The hash of the index that the examples are read through, and the part of the split."""
         index = self.steps.index.content_hash
         return index if self._part == ("", "") else f"{index}[{':'.join(self._part)}]"
+
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged records of all splits that were left out: shard, record and reason."""
+        return [entry["reason"] for entry in self.steps.index.quarantined]
 
     @property
     def episodes(self) -> int:

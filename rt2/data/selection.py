@@ -10,6 +10,7 @@ import numpy as np
 from rt2.data.dataset_spec import DatasetSpec, Keep
 from rt2.data.errors import DataError, nearest
 from rt2.data.instructions import Instructions
+from rt2.data.parts import PartColumns
 from rt2.data.rlds import RldsSteps
 
 BLOCK = 1 << 20  # steps that are looked at together
@@ -74,7 +75,11 @@ class Runs:
 
 
 def choose(
-    steps: RldsSteps, spec: DatasetSpec, part: slice, instructions: Instructions
+    steps: RldsSteps,
+    spec: DatasetSpec,
+    part: slice,
+    instructions: Instructions,
+    actions: PartColumns,
 ) -> tuple[Runs, dict[str, int]]:
     """The steps to train on, and how many steps were left out, by reason.
 
@@ -102,6 +107,8 @@ def choose(
     dropped |= ends
     if spec.empty_instruction != "keep":
         _drop_without_instruction(steps, spec, instructions, keep, dropped)
+    if spec.drop_idle is not None:
+        dropped["idle step"] = _drop_idle(steps, spec, actions, keep)
     return _runs(keep, first), dropped
 
 
@@ -170,6 +177,16 @@ def _drop_without_instruction(
         count += _drop(keep, empty)
     if spec.empty_instruction == "drop":
         dropped["empty instruction"] = count
+
+
+def _drop_idle(steps: RldsSteps, spec: DatasetSpec, actions: PartColumns, keep: np.ndarray) -> int:
+    """Clears `keep` where the robot rests; NaN is no rest, and is refused by `rt2.data.finite`."""
+    moving = [slot.name != "gripper" for slot in spec.action_spec.continuous]
+    count = 0
+    for begin, end, first in blocks(steps):
+        motion = actions.rows(begin, end, first)[:, moving]
+        count += _drop(keep, begin + np.flatnonzero((np.abs(motion) <= spec.drop_idle).all(axis=1)))
+    return count
 
 
 def _drop(keep: np.ndarray, rows: np.ndarray) -> int:

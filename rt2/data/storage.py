@@ -14,6 +14,9 @@ from rt2.data import remote
 from rt2.data.errors import DataError
 from rt2.data.remote import Url
 
+# what file systems call the version of a file: http, s3; gs; others
+_VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime")
+
 
 def at(place: Path | Url | str) -> Path | Url:
     """A Url where the text has a scheme (`gs://...`), else a Path."""
@@ -29,21 +32,41 @@ def exists(path: Path | Url) -> bool:
 
 def size(path: Path | Url) -> int | None:
     """Bytes of a file, None where it is missing."""
+    found = stamp(path)
+    return None if found is None else found[0]
+
+
+def stamp(path: Path | Url) -> tuple[int, int | str] | None:
+    """(bytes, what another version of a file would change), None where it is missing.
+
+    Of a local file the second is its modification time in nanoseconds; of a remote one what the
+    server says of it, "" where it says nothing.
+    """
     if isinstance(path, Path):
-        return path.stat().st_size if path.is_file() else None
+        if not path.is_file():
+            return None
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
     try:
-        return int(remote.ask(path, lambda fs: remote.info(fs, path.url))["size"])
+        told = remote.ask(path, lambda fs: remote.info(fs, path.url))
+        return int(told["size"]), next((str(told[key]) for key in _VERSIONS if told.get(key)), "")
     except FileNotFoundError:
         return None
     except TypeError:
         raise DataError(f"{path}: the server does not say how long the file is") from None
 
 
+def stamps(paths: Sequence[Path | Url]) -> list[tuple[int, int | str] | None]:
+    """The stamp of each of the files; many requests at a time."""
+    if all(isinstance(path, Path) for path in paths):
+        return [stamp(path) for path in paths]
+    return list(remote.pool().map(stamp, paths))
+
+
 def sizes(directory: Path | Url, files: Sequence[str]) -> dict[str, int | None]:
     """Bytes of each of `files`, None where one is missing; many requests at a time."""
-    paths = [directory / file for file in files]
-    found = map(size, paths) if isinstance(directory, Path) else remote.pool().map(size, paths)
-    return dict(zip(files, found, strict=True))
+    found = stamps([directory / file for file in files])
+    return {file: None if s is None else s[0] for file, s in zip(files, found, strict=True)}
 
 
 def names(directory: Path | Url) -> list[str] | None:
@@ -52,7 +75,10 @@ def names(directory: Path | Url) -> list[str] | None:
         return sorted(os.listdir(directory))
     if directory.url.startswith(("http://", "https://")):
         return None
-    found = remote.ask(directory, lambda fs: fs.ls(directory.url, detail=False))
+    try:
+        found = remote.ask(directory, lambda fs: fs.ls(directory.url, detail=False))
+    except FileNotFoundError:
+        return []
     return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
 

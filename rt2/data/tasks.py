@@ -14,7 +14,6 @@ from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data.errors import DataError, nearest
 from rt2.data.plans import Plans
-from rt2.data.proprio import state_codec
 from rt2.data.robot import RobotExamples
 
 TASKS = ("action", "instruction", "position", "timesteps", "success", "plan")
@@ -45,14 +44,15 @@ class RobotTask:
     Tasks:
     action: what to do next, from the `history` images of `examples`.
     instruction: what is carried out, from the first step and one of the second half of the episode.
-    position: the state in the last image as integers (`state_codec`), from the `history` images.
+    position: the state in the last image as integers, from the `history` images.
     timesteps: how many steps lie between two images of an episode, 0 among them.
     success: whether the instruction is carried out. Even rows: the first and the last step of an
         episode, yes. Odd rows, no: by turns a step of its first half instead of the last, or its
         own two images under another instruction of the split (which may by chance be fulfilled as
         well: the label is as true as the instructions are different).
     plan: a plan in words (`plans`), then the action.
-    `proprio` writes the state as integers into the questions of action and plan.
+    `state_codec` (`rt2.data.proprio`) makes integers of the state: position needs it, and the
+    questions of action and plan hold the state where it is given.
 
     Which images and texts row i shows is a function of (seed, task, i) alone, not of the epoch: any
     row can be read at any time on any process, and a run that resumes goes on with the same rows.
@@ -66,18 +66,16 @@ class RobotTask:
         task: str,
         seed: int,
         plans: Plans | None = None,
-        proprio: bool = False,
+        state_codec: ActionCodec | None = None,
     ):
         if task not in TASKS:
             raise DataError(f"unknown task {task!r}: {nearest(task, TASKS)}")
-        if proprio and task not in ("action", "plan"):
-            raise DataError(f"task {task!r}: proprio belongs to the tasks action and plan")
+        if state_codec is None and task == "position":
+            raise DataError("task 'position' needs the codec of the state")
         if (task == "plan") != (plans is not None):
             raise DataError(f"task {task!r}: plans belong to the task plan, which needs them")
         self.examples, self.task, self.seed, self.plans = examples, task, seed, plans
-        self.state_codec: ActionCodec | None = None
-        if proprio or task == "position":
-            self.state_codec = state_codec(examples)
+        self.state_codec = state_codec
         if task == "success":
             self._check_negatives()
 
@@ -106,11 +104,11 @@ class RobotTask:
         """
         widest = None
         if self.state_codec is not None:
-            widest = [slot.bins - 1 for slot in self.state_codec.spec.slots]
+            widest = prompts.integers([bins - 1 for bins in self.state_codec.spec.bins])
         if self.task == "instruction":
             yield from ((prompts.instruction_prompt(), i) for i in self.examples.instructions)
         elif self.task == "position":
-            yield prompts.position_prompt(), prompts.integers(widest)
+            yield prompts.position_prompt(), widest
         elif self.task == "timesteps":
             longest = np.diff(self.examples.steps.split.column("episode.first")).max()
             yield prompts.timesteps_prompt(), str(longest)
@@ -121,18 +119,18 @@ class RobotTask:
             for instruction in self.examples.instructions:
                 yield self.asked(instruction, widest)
 
-    def asked(self, instruction: str, state: list[int] | None) -> tuple[str, str]:
+    def asked(self, instruction: str, state: str | None) -> tuple[str, str]:
         """The question of an action or a plan, and the words before the action."""
         if self.plans is None:
             return prompts.action_prompt(instruction, state), ""
         plan = prompts.plan_target(self.plans[instruction])
         return prompts.plan_prompt(instruction, state), plan
 
-    def state(self, values: np.ndarray | None) -> list[int] | None:
+    def state(self, values: np.ndarray | None) -> str | None:
         """The state as integers; None where the task does not write it."""
         if self.state_codec is None:
             return None
-        return self.state_codec.encode(values).tolist()
+        return prompts.integers(self.state_codec.encode(values))
 
     def draw(self, i: int, below: int, number: int = 0) -> int:
         """Draw `number` (0 to 3) of row i, in 0 .. below - 1."""
@@ -182,7 +180,7 @@ def _position(task: RobotTask, i: int) -> TaskExample:
     return TaskExample(
         images=example.images,
         prefix=prompts.position_prompt(),
-        target=prompts.integers(task.state(example.state)),
+        target=task.state(example.state),
         action=None,
         terminate=False,
         kind=task.task,

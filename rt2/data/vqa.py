@@ -2,13 +2,15 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from rt2.data import storage
 from rt2.data.errors import DataError, nearest
 from rt2.data.records import WebExample
 from rt2.data.shard_files import ShardFiles
+from rt2.data.storage import Url
 from rt2.data.web import array_records, coco, files, index, jsonl, tar
 from rt2.data.web.index import Plan
 from rt2.data.web.options import Options
@@ -37,21 +39,30 @@ class WebExamples:
     """`examples[i]` is a WebExample. Immutable, picklable, safe under threads and forks.
 
     `path`: what FORMATS lists; tars, jsonl and ArrayRecord files may be a file, a directory or a
-    glob, and `split` keeps the files in whose names it is a word, as `web-train-00001.tar`.
+    glob, and `split` keeps the files in whose names it is a word, as `web-train-00001.tar`. TFDS
+    sets, tars, jsonl and LLaVA's JSON may lie behind a URL (`gs://`, `s3://`, `http(s)://`).
     The format is that which stands there, or options.format where several do. The index is built
-    on first use (`rt2.data.web.index`). Raises DataError where the data are not whole.
+    on first use (`rt2.data.web.index`). `quarantine`: the largest share of samples (of a TFDS set:
+    records) known to be damaged that may be left out, counted and named in `quarantined`. Raises
+    DataError where the data are not whole.
     """
 
-    def __init__(self, path: Path | str, split: str | None = None, options: Options | None = None):
-        self._arguments = (path, split, options)
+    def __init__(
+        self,
+        path: Path | str,
+        split: str | None = None,
+        options: Options | None = None,
+        quarantine: float = 0.0,
+    ):
+        self._arguments = (path, split, options, quarantine)
         options = options or Options()
-        found = _find(Path(path), split, options)
+        found = _find(storage.at(path), split, options)
         if found.format != "tfds":
-            self._rows: Rows | TfdsRows = _open(found, options)
+            self._rows: Rows | TfdsRows = _open(found, options, quarantine)
         elif split is None:
             raise DataError(f"{path}: a TFDS data set needs a split")
         else:
-            self._rows = TfdsRows(found.root, split, options.language)
+            self._rows = TfdsRows(found.root, split, options.language, quarantine)
 
     def __reduce__(self):
         return WebExamples, self._arguments
@@ -78,30 +89,41 @@ class WebExamples:
         """What the options left out, by reason."""
         return self._rows.dropped
 
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged samples that were left out: file, place and reason of each."""
+        return self._rows.quarantined
+
 
 class _Found(NamedTuple):
     """What stands at a path: a format, its packed files and the folder of its images."""
 
     format: str
-    files: tuple[Path, ...]
-    root: Path
+    files: tuple[Path | Url, ...]
+    root: Path | Url
 
 
-def _find(path: Path, split: str | None, options: Options) -> _Found:
+def _find(path: Path | Url, split: str | None, options: Options) -> _Found:
     kind = options.format or _by_name(path)
     if kind not in FORMATS and kind != "json":
         raise DataError(f"format={kind!r}: {nearest(kind, FORMATS)}")
     if kind == "tfds":
         return _Found(kind, (), path)
+    if isinstance(path, Url) and kind not in ("tar", "jsonl", "llava", "json"):
+        raise DataError(f"{path}: {FORMATS[kind]} are read from a disk alone. Copy them there.")
     if kind in _PACKED:
         found = files.find(path, *_PACKED[kind], split)
         loose = kind == "jsonl" and options.images
-        return _Found(kind, found, Path(options.images) if loose else found[0].parent)
+        return _Found(kind, found, storage.at(options.images) if loose else found[0].parent)
     (file, *more) = files.find(path, "*.json", "JSON", split)
     if more:
         raise DataError(f"{path}: {1 + len(more)} JSON files; name one")
     if kind == "llava" or kind == "json" and _is_list(file):
-        return _Found("llava", (file,), Path(options.images or file.parent))
+        return _Found("llava", (file,), storage.at(options.images or file.parent))
+    if isinstance(file, Url):
+        raise DataError(
+            f"{file}: COCO's and VQA's JSON are read from a disk alone. Copy them there."
+        )
     described, first = coco.describe(file)
     if options.format not in ("", described):
         raise DataError(f"{file}: is in the form of {described}, not of {options.format}")
@@ -110,32 +132,41 @@ def _find(path: Path, split: str | None, options: Options) -> _Found:
     return _Found(described, (file, *answers), root)
 
 
-def _by_name(path: Path) -> str:
+def _by_name(path: Path | Url) -> str:
     """The only kind of readable file that stands at `path`."""
-    if (path / "features.json").is_file():
+    alone = _endings([path.name])
+    is_file = bool(alone) and (isinstance(path, Url) or not path.is_dir())
+    if not is_file and storage.exists(path / "features.json"):
         return "tfds"
-    names = [p.name for p in path.iterdir()] if path.is_dir() else [path.name]
-    ends = filter(None, map(_ENDING.search, names))
-    found = sorted({end[1] or end[2] for end in ends})
-    if len(found) == 1 and (found[0] != "json" or not path.is_dir()):
+    found = alone if is_file else _endings(_names(path))
+    if len(found) == 1 and (found[0] != "json" or is_file):
         return found[0]
     said = f"holds files of {', '.join(found)}; name a file or a glob" if found else "is none"
-    if not found and not path.exists():
+    if not found and isinstance(path, Path) and not path.exists():
         said = "is not there; a name that ends differently is none"
     readable = "\n".join(f"  {name:13} {what}" for name, what in FORMATS.items())
     raise DataError(f"{path}: {said} of what can be read:\n{readable}")
 
 
-def _is_list(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(64).lstrip().startswith(b"[")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+def _endings(names: Iterable[str]) -> list[str]:
+    ends = filter(None, map(_ENDING.search, names))
+    return sorted({end[1] or end[2] for end in ends})
 
 
-def _open(found: _Found, options: Options) -> Rows:
-    plan = Plan(*found, options, functools.partial(_FILL[found.format], found))
+def _names(path: Path | Url) -> list[str]:
+    """The names in a folder; none where it is no folder or cannot be listed."""
+    if isinstance(path, Path) and not path.is_dir():
+        return []
+    return storage.names(path) or []
+
+
+def _is_list(file: Path | Url) -> bool:
+    with files.opened(file) as opened:
+        return opened.read(64).lstrip().startswith(b"[")
+
+
+def _open(found: _Found, options: Options, quarantine: float) -> Rows:
+    plan = Plan(*found, options, functools.partial(_FILL[found.format], found), quarantine)
     opened = index.load(plan)
     names = opened.strings("files")
     if found.format == "array_record":

@@ -43,11 +43,12 @@ def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> d
 
 def observation(example: Any, dataset: str) -> dict:
     """What a robot of `dataset` would have sent at this step."""
+    state = {} if example.state is None else {"state": example.state}
     return {
         "image": list(example.images),
         "instruction": example.instruction,
         "dataset": dataset,
-    }
+    } | state
 
 
 def _slots(slots: Sequence[Any], recorded: np.ndarray, given: np.ndarray) -> list[dict]:

@@ -55,6 +55,7 @@ class CheckpointAgent:
             {
                 "image": row.pictures[-self._history :],
                 "instruction": row.env.scene.instruction,
+                "state": row.env.state.effector,
                 "dataset": TABLETOP,
             }
             for row in running

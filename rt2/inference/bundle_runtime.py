@@ -50,6 +50,8 @@ class Actions:
     terminate: int | None
     low: np.ndarray  # float64 [D], outer edges of the first and the last bin
     high: np.ndarray
+    prompt: str  # with {instruction} and, where there is a state, {state}
+    state: Mapping[str, list] | None  # low, high, bins of each of its numbers
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Actions:
@@ -60,7 +62,14 @@ class Actions:
             terminate=kinds.index("terminate") if "terminate" in kinds else None,
             low=np.array(data["low"]),
             high=np.array(data["high"]),
+            prompt=data["prompt"],
+            state=data["state"],
         )
+
+    def question(self, instruction: str, state: Any) -> str:
+        """The whole text that asks for an action."""
+        known = "" if self.state is None else _integers(state, **self.state)
+        return self.prompt.replace("{state}", known).replace("{instruction}", instruction)
 
     def decode(self, tokens: np.ndarray) -> dict[str, Any]:
         """What int32 [A] says, at the centres of the bins."""
@@ -83,7 +92,8 @@ class Policy:
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
     {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
     "vqa", where `instruction` is the whole question; optional `dataset`, needed where the bundle
-    knows several; `state` is accepted and not used.
+    knows several; `state` float [S], needed where `metadata["datasets"][name]["state_low"]` is
+    not empty and else ignored.
     """
 
     def __init__(self, files: Mapping[str, bytes]):
@@ -151,7 +161,7 @@ class Policy:
 
     def _decode(self, dataset: str | None, observations: Sequence[Mapping]) -> list[dict[str, Any]]:
         began = time.perf_counter()
-        rows = [self._row(observation, dataset is None) for observation in observations]
+        rows = [self._row(observation, dataset) for observation in observations]
         padding = (1 << (len(rows) - 1).bit_length()) - len(rows)  # few sizes, few compilations
         columns = zip(*(rows + rows[:1] * padding), strict=True)
         image, prefix = (np.stack(column) for column in columns)
@@ -172,12 +182,19 @@ class Policy:
             replies.append(answer | action | {"log_prob": float(log_prob), "timing": timing})
         return replies
 
-    def _row(self, observation: Mapping[str, Any], free: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _row(
+        self, observation: Mapping[str, Any], dataset: str | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [n, S, S, 3] and int32 [L]."""
         for key in ("image", "instruction"):
             if key not in observation:
                 raise ObservationError(f"{key}: missing; the observation has {sorted(observation)}")
-        return self._images(observation["image"]), self._prefix(observation["instruction"], free)
+        text = observation["instruction"]
+        if not isinstance(text, str) or not text.strip():
+            raise ObservationError("instruction: expected a text that is not empty")
+        if dataset is not None:
+            text = self._datasets[dataset].question(text, observation.get("state"))
+        return self._images(observation["image"]), self._prefix(text)
 
     def _images(self, image: Any) -> np.ndarray:
         if isinstance(image, Mapping):
@@ -196,10 +213,7 @@ class Policy:
         resized = [_resize(frame, size) for frame in frames]
         return np.stack([resized[0]] * (history - len(frames)) + resized)
 
-    def _prefix(self, text: Any, free: bool) -> np.ndarray:
-        if not isinstance(text, str) or not text.strip():
-            raise ObservationError("instruction: expected a text that is not empty")
-        question = text if free else self._assets["prompt"].replace("{instruction}", text)
+    def _prefix(self, question: str) -> np.ndarray:
         ids, length = self._text.encode(question), self._assets["prefix_length"]
         if len(ids) > length:
             raise ObservationError(
@@ -224,6 +238,26 @@ class Policy:
                     f"{row['text']!r} ({row['log_prob']:.4f}). Install the versions in "
                     "requirements.txt, or export again"
                 )
+
+
+def _integers(state: Any, low: list[float], high: list[float], bins: list[int]) -> str:
+    """The state as training writes it: the cell of each number, the outer ones for those beyond."""
+    if state is None:
+        raise ObservationError(f"state: missing; this model reads {len(low)} numbers")
+    try:
+        values = np.asarray(state)
+    except ValueError:
+        raise ObservationError("state: lists of different lengths") from None
+    if values.dtype.kind not in "biuf" or values.shape != (len(low),):
+        shape = list(values.shape)
+        raise ObservationError(f"state: {values.dtype} {shape}, expected {len(low)} numbers")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ObservationError("state: NaN, infinite or beyond float32")
+    lowest, count = np.array(low), np.array(bins)
+    cells = np.floor((values - lowest) / ((np.array(high) - lowest) / count))
+    return " ".join(str(int(cell)) for cell in np.clip(cells, 0, count - 1))
 
 
 def _verified(folder: pathlib.Path) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from rt2.inference import bundle_runtime, decode
 from rt2.inference.metadata import public
 from rt2.inference.policy import Policy
 from rt2.models.build import Model
-from rt2.tokenizer import TokenizerError
+from rt2.preprocess import Preprocess, PreprocessError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 REQUIREMENTS = (
@@ -135,6 +135,7 @@ def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
     datasets = {
         name: codec.to_json()
         | {"table": tables[name].tolist(), "program": _program_name(tables[name])}
+        | _question(preprocess, name)
         for name, codec in preprocess.codecs.items()
     }
     return {
@@ -142,12 +143,20 @@ def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
         "image_size": preprocess.image_size,
         "history": preprocess.history,
         "prefix_length": preprocess.prefix_length,
-        "prompt": prompts.action_prompt("{instruction}"),
         "datasets": datasets,
         "text_program": TEXT_PROGRAM,
         "programs": sorted({TEXT_PROGRAM} | {d["program"] for d in datasets.values()}),
         "golden": golden,
     }
+
+
+def _question(preprocess: Preprocess, dataset: str) -> dict[str, Any]:
+    """How the data set's actions are asked for, and what its state is written with."""
+    if dataset not in preprocess.state_codecs:
+        return {"prompt": prompts.action_prompt("{instruction}"), "state": None}
+    codec = preprocess.state_codecs[dataset]
+    state = {"low": list(codec.low), "high": list(codec.high), "bins": list(codec.spec.bins)}
+    return {"prompt": prompts.action_prompt("{instruction}", "{state}"), "state": state}
 
 
 def _golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
@@ -158,6 +167,8 @@ def _golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     rows, images = [], {}
     for i, what in enumerate(what for what in asked for _ in range(GOLDEN_ROWS)):
         observation = what | {"instruction": words[i % len(words)]}
+        if codec := policy.preprocess.state_codecs.get(what.get("dataset")):
+            observation["state"] = rng.uniform(codec.low, codec.high).tolist()
         image = _picture(rng, policy.preprocess.image_size)
         reply = policy.infer({**observation, "image": image})
         rows.append({"observation": observation, **{k: reply[k] for k in ("text", "log_prob")}})
@@ -174,10 +185,13 @@ def _picture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _fitting_words(policy: Policy) -> list[str]:
     fitting = []
+    states = policy.preprocess.state_codecs.values()
+    widest = [prompts.integers([n - 1 for n in codec.spec.bins]) for codec in states]
     for word in GOLDEN_WORDS:
         try:
-            policy.preprocess.action_prefix(word)
-        except TokenizerError:
+            for state in [None, *widest]:
+                policy.preprocess.action_prefix(word, state)
+        except PreprocessError:
             continue
         fitting.append(word)
     if not fitting:

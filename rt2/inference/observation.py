@@ -1,10 +1,10 @@
 """From what a client sends to what a policy reads.
 
-Clients write either this project's keys (`image`, `instruction`, `mode`, `dataset`) or openpi's:
-flat (`observation/image`, `prompt`) or nested (`images: {cam_high: ...}`). openpi's clients always
-send wrist cameras and joint states too. A model here reads one camera and no state, so those keys,
-and those alone, are accepted and not used; the server's metadata lists them. Any other key is an
-error.
+Clients write either this project's keys (`image`, `instruction`, `state`, `mode`, `dataset`) or
+openpi's: flat (`observation/image`, `observation/state`, `prompt`) or nested (`images: {cam_high:
+...}`). openpi's clients always send wrist cameras and the robot's state. A model here reads one
+camera, and a state where it was trained with one (the server's metadata says so): what it does not
+read of those keys, and of those alone, is accepted and not used. Any other key is an error.
 """
 
 from __future__ import annotations
@@ -24,17 +24,12 @@ MAX_INSTRUCTION = 512  # bytes of UTF-8
 IMAGE_KEYS = ("image", "observation/image", "observation/exterior_image_1_left", "images")
 TEXT_KEYS = ("instruction", "prompt")
 PASSED_KEYS = ("mode", "dataset")
-UNUSED_KEYS = (
-    "state",
-    "observation/state",
-    "observation/joint_position",
-    "observation/gripper_position",
-    "observation/wrist_image",
-    "observation/wrist_image_left",
-)
+STATE_KEYS = ("state", "observation/state")
+DROID_STATE = ("observation/joint_position", "observation/gripper_position")  # one after the other
+UNUSED_KEYS = ("observation/wrist_image", "observation/wrist_image_left")
 MAIN_CAMERA = "cam_high"  # of ALOHA's four; the others are accepted and not used
 UNUSED_CAMERAS = ("cam_low", "cam_left_wrist", "cam_right_wrist")
-KNOWN_KEYS = IMAGE_KEYS + TEXT_KEYS + PASSED_KEYS + UNUSED_KEYS
+KNOWN_KEYS = IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + UNUSED_KEYS
 
 # Invisible characters that make a text read differently from what it holds (Unicode TR 36).
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -45,18 +40,19 @@ class ObservationError(ValueError):
 
 
 def read(request: Any) -> dict[str, Any]:
-    """The observation of a decoded request: `image`, `instruction` and, if given, mode and dataset.
+    """The observation of a decoded request: `image`, `instruction`; if given, state, mode, dataset.
 
     Raises ObservationError on an unknown key, a missing or doubled one, an image that is not uint8
     RGB of at most `MAX_PIXELS`, an instruction that is empty, longer than `MAX_INSTRUCTION` or
-    holds control characters, and on numbers that are not finite.
+    holds control characters, and on numbers that are not finite. Whether a state fits the model is
+    the policy's to say (`Preprocess.state`).
     """
     if not isinstance(request, Mapping):
         raise ObservationError(f"observation: {type(request).__name__}, expected a map")
     for key in request:
         if key not in KNOWN_KEYS:
             raise ObservationError(_unknown("", key, KNOWN_KEYS))
-    for key in UNUSED_KEYS:
+    for key in STATE_KEYS + DROID_STATE + UNUSED_KEYS:
         _check_finite(key, request.get(key))
     image_key, text_key = _one_of(request, IMAGE_KEYS), _one_of(request, TEXT_KEYS)
     observation = {
@@ -64,7 +60,22 @@ def read(request: Any) -> dict[str, Any]:
         "instruction": _text(text_key, request[text_key], MAX_INSTRUCTION),
     }
     passed = {key: _text(key, request[key], 64) for key in PASSED_KEYS if key in request}
-    return observation | passed
+    return observation | _state(request) | passed
+
+
+def _state(request: Mapping[str, Any]) -> dict[str, Any]:
+    """{"state": numbers} as the client gave them, {} where it gave none."""
+    if any(key in request for key in STATE_KEYS):
+        return {"state": request[_one_of(request, STATE_KEYS)]}
+    if all(key in request for key in DROID_STATE):
+        return {"state": [x for key in DROID_STATE for x in _listed(request[key])]}
+    return {}
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, np.ndarray | np.generic):
+        return list(np.atleast_1d(value))
+    return value if isinstance(value, list) else [value]
 
 
 def _unknown(where: str, key: str, known: tuple[str, ...]) -> str:
@@ -143,7 +154,7 @@ def _text(key: str, value: Any, limit: int) -> str:
 
 
 def _check_finite(key: str, value: Any) -> None:
-    """Numbers that no model reads still tell of a broken robot when they are not finite."""
+    """Numbers that the model does not read still tell of a broken robot when not finite."""
     if isinstance(value, list):
         for i, item in enumerate(value):
             _check_finite(join(key, str(i)), item)

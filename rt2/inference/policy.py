@@ -31,7 +31,8 @@ class Policy:
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
     {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
     "vqa", where `instruction` is the whole question; optional `dataset`, needed where the
-    checkpoint knows several. `state` is accepted and not used: no shipped model reads it.
+    checkpoint knows several; `state` float [S], needed where the data set's actions are asked with
+    it (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Policy:
         size = self.preprocess.image_size
         blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
         for dataset in self.preprocess.codecs:
-            self.infer({**blank, "dataset": dataset})
+            states = self.preprocess.state_codecs
+            state = {"state": states[dataset].low} if dataset in states else {}
+            self.infer({**blank, "dataset": dataset, **state})
         self.infer({**blank, "mode": "vqa"})
 
     def _dataset(self, observation: Observation) -> str | None:
@@ -103,13 +106,11 @@ class Policy:
             raise PreprocessError(f"mode: {mode!r}, expected one of {MODES}")
         if mode == "vqa":
             return None
-        name = observation.get("dataset")
-        codec = self.preprocess.codec(name)
-        return next(n for n, c in self.preprocess.codecs.items() if c is codec)
+        return self.preprocess.dataset(observation.get("dataset"))
 
     def _decode(self, dataset: str | None, observations: Sequence[Observation]) -> list[Reply]:
         began = time.perf_counter()
-        rows = [self._row(observation) for observation in observations]
+        rows = [self._row(observation, dataset) for observation in observations]
         image, prefix, is_action = (np.stack(column) for column in zip(*rows, strict=True))
         padding = _bucket(len(rows)) - len(rows)
         image, prefix, is_action = (
@@ -133,7 +134,9 @@ class Policy:
             for i in range(len(rows))
         ]
 
-    def _row(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+    def _row(
+        self, observation: Observation, dataset: str | None
+    ) -> tuple[np.ndarray, np.ndarray, np.bool_]:
         for field in ("image", "instruction"):
             if field not in observation:
                 raise PreprocessError(
@@ -152,7 +155,8 @@ class Policy:
         image = self.preprocess.image_stack(_frames(observation["image"]))
         if observation.get("mode", "action") == "vqa":
             return image, self.preprocess.text_prefix(text), np.bool_(False)
-        return image, self.preprocess.action_prefix(text), np.bool_(True)
+        state = self.preprocess.state(dataset, observation.get("state"))
+        return image, self.preprocess.action_prefix(text, state), np.bool_(True)
 
     def _reply(
         self,
@@ -187,6 +191,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
                 "low": list(codec.low),
                 "high": list(codec.high),
             }
+            | _state_bounds(preprocess, name)
             for name, codec in preprocess.codecs.items()
         },
         "dataset": next(iter(preprocess.codecs), None),
@@ -197,6 +202,13 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
         "tokenizer": preprocess.tokenizer.digest,
         "step": assets["step"],
     }
+
+
+def _state_bounds(preprocess: Preprocess, dataset: str) -> dict[str, list[float]]:
+    """Bounds of the state that the data set's actions are asked with; empty where it is not."""
+    codec = preprocess.state_codecs.get(dataset)
+    low, high = ((), ()) if codec is None else (codec.low, codec.high)
+    return {"state_low": list(low), "state_high": list(high)}
 
 
 def _frames(image: Any) -> list[np.ndarray]:

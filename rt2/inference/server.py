@@ -170,6 +170,7 @@ def greeting(metadata: dict[str, Any]) -> dict[str, Any]:
         "observation": {
             "image": list(observation.IMAGE_KEYS),
             "instruction": list(observation.TEXT_KEYS),
+            "state": [*observation.STATE_KEYS, " + ".join(observation.DROID_STATE)],
             "optional": list(observation.PASSED_KEYS),
             "unused": list(observation.UNUSED_KEYS + observation.UNUSED_CAMERAS),
         }

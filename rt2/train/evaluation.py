@@ -9,7 +9,7 @@ import numpy as np
 
 from rt2.evaluate import actions, vqa
 from rt2.inference.policy import Policy
-from rt2.train.inputs import Source
+from rt2.train.sources import Source
 
 BATCH = 64
 

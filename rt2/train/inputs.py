@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,115 +9,20 @@ from typing import Any
 import ml_collections
 
 from rt2.actions import ActionCodec
-from rt2.data import specs, statistics, statistics_files
-from rt2.data.errors import DataError, nearest
+from rt2.data import statistics, statistics_files
+from rt2.data.errors import DataError
 from rt2.data.mixture import Mixture, source_seed
-from rt2.data.plans import Plans
-from rt2.data.robot import RobotExamples
 from rt2.data.shares import rows_from_shares
-from rt2.data.tasks import RobotTask
-from rt2.data.vqa import WebExamples
-from rt2.data.web import answers, options
 from rt2.data.web.corruption import SpanCorruption
 from rt2.preprocess import Preprocess
-from rt2.prompts import action_prompt
+from rt2.prompts import action_prompt, integers
 from rt2.train.rows import TaskRow, WebRow
-from rt2.train.source_rows import shares, training_rows
+from rt2.train.source_rows import shares
+from rt2.train.sources import Source
 
-KINDS = ("robot", "web")
 INSTRUCTION_WEIGHT = 20  # an instruction stands for many rows, a web text for one
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One configured source: its row of the config, its examples and, for robot data, its task."""
-
-    name: str
-    row: ml_collections.ConfigDict
-    examples: RobotExamples | WebExamples
-    task: RobotTask | None
-
-    @property
-    def kind(self) -> str:
-        """robot or web."""
-        return self.row.kind
-
-    @property
-    def spec(self) -> str:
-        """The name of the dataset spec, for robot data."""
-        return self.row.spec
-
-    @property
-    def rows(self) -> RobotTask | WebExamples:
-        """What a model row is made of, by number."""
-        return self.task or self.examples
-
-
-def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Source]:
-    """The "sources" to train on (see `source_rows.training_rows`) or "eval_sources", opened."""
-    opened = {}
-    rows = training_rows(config) if which == "sources" else config.eval_sources
-    for name, row in rows.items():
-        where = f"config.{which}.{name}"
-        if row.kind not in KINDS:
-            raise DataError(f"{where}.kind={row.kind!r}: {nearest(row.kind, KINDS)}")
-        task, examples = None, None
-        if row.kind == "robot":
-            spec = dataset_spec(config, row.spec)
-            examples = RobotExamples(
-                row.path, row.split, spec, config.history, quarantine=row.quarantine
-            )
-            task = _task(row, examples, config, where)
-        else:
-            examples = WebExamples(row.path, row.split or None, options.from_row(row))
-            answers.check_rule(row.answer)
-        _check_evaluation(which, row, where)
-        _report(name, examples)
-        log.info("%s %s: %d rows from %s", which, name, len(examples), row.path)
-        opened[name] = Source(name, row, examples, task)
-    if which == "sources" and not opened:
-        raise DataError("no source has a share: set --config.sources.NAME.share above 0")
-    return opened
-
-
-def _task(row, examples: RobotExamples, config, where: str) -> RobotTask:
-    plans = Plans(row.plan, examples.instructions) if row.plan else None
-    task = RobotTask(examples, row.task, source_seed(config.seed, where), plans)
-    if task.frames > config.history:
-        raise DataError(
-            f"{where}.task={row.task!r} shows {task.frames} images: set --config.history="
-            f"{task.frames}"
-        )
-    return task
-
-
-def _check_evaluation(which: str, row: ml_collections.ConfigDict, where: str) -> None:
-    if which != "eval_sources":
-        return
-    if row.kind == "robot" and row.task != "action":
-        raise DataError(f"{where}.task={row.task!r}: only the task action is evaluated")
-    if row.kind == "web" and row.text_only == "keep":
-        raise DataError(f"{where}.text_only='keep': questions need an image; drop or refuse")
-
-
-def dataset_spec(config: ml_collections.ConfigDict, name: str) -> specs.DatasetSpec:
-    """The spec `name` of the config's own rows, or else of the shipped table."""
-    if name in config.dataset_specs:
-        return specs.from_config({"name": name, **config.dataset_specs[name].to_dict()})
-    return specs.get(name)
-
-
-def _report(name: str, examples: RobotExamples | WebExamples) -> None:
-    for reason, count in examples.dropped.items():
-        if count:
-            log.info("%s: %d left out: %s", name, count, reason)
-    if isinstance(examples, RobotExamples):
-        for entry in examples.steps.index.quarantined:
-            log.warning("%s: quarantined: %s", name, entry)
-        for slot, odd in examples.warnings():
-            log.warning("%s: action %s: %s", name, slot, odd)
 
 
 def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
@@ -139,6 +43,23 @@ def fit_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
                 )
         codecs[source.spec] = codec
     return codecs
+
+
+def state_codecs(sources: Mapping[str, Source]) -> dict[str, ActionCodec]:
+    """The state codec of every robot data set whose actions are asked with the state.
+
+    Raises DataError where some sources of a data set ask with it and others without: a policy could
+    not know which way is meant.
+    """
+    acting = [source for source in sources.values() if source.task is not None and source.task.acts]
+    for source in acting:
+        first = next(other for other in acting if other.spec == source.spec)
+        if source.row.proprio != first.row.proprio:
+            raise DataError(
+                f"config.sources.{first.name}.proprio={first.row.proprio}, but {source.name} of "
+                f"the same spec {source.spec!r} has {source.row.proprio}: set both alike"
+            )
+    return {source.spec: source.task.state_codec for source in acting if source.row.proprio}
 
 
 def _bounds(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -164,9 +85,12 @@ def corpus(sources: Mapping[str, Source], limit: int) -> Iterator[str]:
     """The text of the sources, for the tokenizer; instructions count for INSTRUCTION_WEIGHT.
 
     The frame of the robot question is always part of it, so that a model which has only read the
-    web can be given actions later.
+    web can be given actions later. So is every integer of a state, which words must not lose to
+    actions (`ActionVocabulary.overwrite`).
     """
     yield from [action_prompt("")] * INSTRUCTION_WEIGHT * 20
+    for codec in state_codecs(sources).values():
+        yield from [integers(range(max(codec.spec.bins)))] * INSTRUCTION_WEIGHT
     for source in sources.values():
         weight = INSTRUCTION_WEIGHT if source.kind == "robot" else 1
         for question, answer in texts(source, limit):
@@ -231,6 +155,7 @@ def data_identity(
                 "rows_of_a_period": mixture.counts[name],
                 "index": source.examples.content_hash,
                 "task": source.row.task if source.task else source.row.answer,
+                "proprio": source.row.proprio,
             }
             for name, source in sources.items()
         },

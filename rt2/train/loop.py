@@ -27,6 +27,7 @@ from rt2.train import evaluation, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.metrics import MetricWriter, progress_figures, step_figures
 from rt2.train.optimizer import frozen_paths, make_optimizer
+from rt2.train.sources import Source, open_sources
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
 PREFETCH = 4  # batches read ahead
@@ -42,7 +43,7 @@ class Run:
     config: ml_collections.ConfigDict
     mesh: jax.sharding.Mesh
     mixture: Mixture
-    held_out: Mapping[str, inputs.Source]
+    held_out: Mapping[str, Source]
     settings: StepSettings
     preprocess: Preprocess
     assets: dict[str, Any]
@@ -90,8 +91,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
     """Opens the data and settles everything that the config leaves to them."""
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(config.batch_size, mesh)
-    sources = inputs.open_sources(config, "sources")
-    held_out = inputs.open_sources(config, "eval_sources")
+    sources = open_sources(config, "sources")
+    held_out = open_sources(config, "eval_sources")
     preprocess = start.make_preprocess(config, sources, workdir)
     inputs.check_lengths(sources, preprocess, LENGTH_CHECKS)
     model = make_model(config, preprocess)

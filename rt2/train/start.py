@@ -24,6 +24,7 @@ from rt2.models.vit import resample_positions
 from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
 from rt2.train import inputs
+from rt2.train.sources import Source
 
 CORPUS_ROWS = 40_000  # web rows that a tokenizer is trained on
 VOCABULARIES = ("integer", "overwrite")
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def make_preprocess(
-    config: ml_collections.ConfigDict, sources: Mapping[str, inputs.Source], workdir: pathlib.Path
+    config: ml_collections.ConfigDict, sources: Mapping[str, Source], workdir: pathlib.Path
 ) -> Preprocess:
     """The preprocessing that the config and its data call for."""
     codecs = inputs.fit_codecs(sources)
@@ -59,11 +60,12 @@ def make_preprocess(
         history=config.history,
         prefix_length=config.prefix_length,
         target_length=config.target_length,
+        state_codecs=inputs.state_codecs(sources),
     )
 
 
 def make_tokenizer(
-    config: ml_collections.ConfigDict, sources: Mapping[str, inputs.Source], workdir: pathlib.Path
+    config: ml_collections.ConfigDict, sources: Mapping[str, Source], workdir: pathlib.Path
 ) -> Tokenizer:
     """The tokenizer of config.tokenizer.path, of init_from, or a new one kept in `workdir`."""
     kept = workdir / "tokenizer.model"

@@ -36,6 +36,72 @@ def test_jpeg_equals_tensorflow(pixels, progressive):
     np.testing.assert_array_equal(image.decode(data), theirs)
 
 
+LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
+LOSSY = (cv2.IMWRITE_WEBP_QUALITY, 90)
+
+
+def test_webp(pixels):
+    np.testing.assert_array_equal(image.decode(encode(pixels, ".webp", *LOSSLESS)), pixels)
+    lossy = encode(pixels, ".webp", *LOSSY)
+    assert np.abs(image.decode(lossy).astype(int) - pixels).mean() < 5
+    for data in (lossy, encode(pixels, ".webp", *LOSSLESS)):
+        assert image.read_header(data) == ("WebP", 60, 80, 3, 8)
+
+
+def webp_chunk(kind, body):
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def webp(*chunks):
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def canvas(flags, width=80, height=60):
+    """The extended header of RFC 9649, section 2.7."""
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return webp_chunk(b"VP8X", bytes([flags, 0, 0, 0]) + sides)
+
+
+def test_webp_with_an_extended_header(pixels):
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)
+    picture = encode(pixels, ".webp", *LOSSLESS)[12:]
+    turned = webp(canvas(0x08), picture, webp_chunk(b"EXIF", tiff))
+    np.testing.assert_array_equal(image.decode(turned), pixels)  # not turned
+
+
+def test_webp_that_would_lose_something_is_refused(pixels):
+    alpha = np.dstack([pixels, pixels[..., 0]])
+    for options in (LOSSY, LOSSLESS):
+        with pytest.raises(ImageError, match="a WebP of 4 channels"):
+            image.decode(encode(alpha, ".webp", *options))
+    picture = encode(pixels, ".webp", *LOSSLESS)[12:]
+    with pytest.raises(ImageError, match="animation"):
+        image.decode(webp(canvas(0x02), picture))
+    with pytest.raises(ImageError, match="canvas is .60, 256., its picture .60, 80."):
+        image.decode(webp(canvas(0, width=256), picture))
+    assert image.decode(webp(canvas(0), picture)).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            webp(webp_chunk(b"VP8L", b"\x2f" + (16383 << 14 | 16383).to_bytes(4, "little"))),
+            "16384 x",
+        ),
+        (webp(webp_chunk(b"VP8L", b"\x2f" + (1 << 29).to_bytes(4, "little"))), "unknown version"),
+        (webp(webp_chunk(b"VP8L", b"\x2e1234")), "not a whole VP8L"),
+        (webp(webp_chunk(b"VP8 ", b"\x01" + bytes(20))), "not a whole VP8 key frame"),
+        (webp(webp_chunk(b"EXIF", b"abc")), "no picture"),
+        (webp(webp_chunk(b"VP8X", bytes(3))), "extended header is cut off"),
+    ],
+)
+def test_webp_headers_that_lie(data, words):
+    with pytest.raises(ImageError, match=words):
+        image.decode(data)
+
+
 def test_grey_is_repeated(pixels):
     grey = image.decode(encode(pixels[..., 0], ".png"))
     assert grey.shape == (60, 80, 3) and (grey == pixels[..., :1]).all()
@@ -50,7 +116,7 @@ def test_exif_orientation_is_not_applied(pixels):
     np.testing.assert_array_equal(image.decode(turned), image.decode(data))
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_every_truncation_is_refused(pixels, suffix):
     data = encode(pixels, suffix)
     for cut in [0, 1, 2, 3, 8, 20, 24, 33, len(data) // 2, len(data) - 2, len(data) - 1]:

@@ -106,8 +106,7 @@ def test_all_missing_data_sets_are_named_with_the_way_out(mixture, tmp_path):
     [
         ("x", ("aa",), "has no data set 'aa': did you mean 'a'"),
         ("x", ("a", "b", "c"), "no data set of the mixture 'mine' is left"),
-        ("", (), "needs the local folder"),
-        ("gs://bucket", (), "needs the local folder"),
+        ("", (), "needs the folder or URL"),
     ],
 )
 def test_what_find_refuses(mixture, data_dir, without, message):

@@ -56,6 +56,23 @@ def test_drop_rules(tiny, spec):
     assert steps(terminate="never") == [(0, False), (1, False), (2, False)]
 
 
+def test_idle_steps_are_left_out_and_counted(tiny, spec):
+    actions = np.reshape(tiny.train[1]["steps/action"][1], (4, 2)).copy()
+    actions[[0, 2]] = 0.0, -1e-4
+    tiny.train[1]["steps/action"] = ("float", list(actions.ravel()))
+    resting = dataclasses.replace(spec, drop_idle=1e-3)
+    examples = RobotExamples(tiny.write(), "train", resting)
+    assert examples.dropped == {"last step": 6, "idle step": 2} and len(examples) == 16
+    assert (examples[3].episode, examples[3].step, examples[3].terminate) == (1, 1, True)
+    assert len(RobotExamples(tiny.directory, "train", spec)) == 18
+
+
+def test_nan_is_no_rest(tiny, spec):
+    tiny.train[1]["steps/action"][1][0:2] = [float("nan")] * 2
+    with pytest.raises(DataError, match="NaN or infinite"):
+        RobotExamples(tiny.write(), "train", dataclasses.replace(spec, drop_idle=1e-3))
+
+
 def test_unflagged_last_steps_stay(tiny, spec):
     tiny.train[1]["steps/is_last"] = ("int64", [0, 0, 0, 0])
     flagged = dataclasses.replace(spec, drop_last="flagged")

@@ -36,6 +36,8 @@ def open_set(tiny, spec, wire):
 def task(examples, name, **arguments):
     if name == "plan":
         arguments.setdefault("plans", Plans("reach: {instruction}", examples.instructions))
+    if name == "position":
+        arguments.setdefault("state_codec", state_codec(examples))
     return RobotTask(examples, name, SEED, **arguments)
 
 
@@ -159,11 +161,12 @@ def test_plan_says_the_plan_and_then_acts(open_set):
 
 
 def test_the_state_in_the_question(open_set):
-    rows = task(open_set, "action", proprio=True)
+    codec = state_codec(open_set)
+    rows = task(open_set, "action", state_codec=codec)
     answers = task(open_set, "position")
     for i in range(0, len(rows), 5):
         assert rows[i].prefix.endswith(f"? State: {answers[i].target}. A:")
-    assert " State: " in task(open_set, "plan", proprio=True)[0].prefix
+    assert " State: " in task(open_set, "plan", state_codec=codec)[0].prefix
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -217,12 +220,12 @@ def test_what_a_task_lacks_is_said(open_set, tiny, spec):
     for arguments, words in (
         ((open_set, "succes", 0), "did you mean 'success'"),
         ((open_set, "plan", 0), "plans belong to the task plan"),
-        ((open_set, "timesteps", 0, None, True), "proprio belongs to"),
-        ((stateless, "position", 0), "'tiny' has no state"),
-        ((stateless, "action", 0, None, True), "'tiny' has no state"),
+        ((open_set, "position", 0), "needs the codec of the state"),
     ):
         with pytest.raises(DataError, match=words):
             RobotTask(*arguments)
+    with pytest.raises(DataError, match="'tiny' has no state"):
+        state_codec(stateless)
 
 
 def test_plans_from_annotations(tmp_path):

@@ -1,4 +1,4 @@
-"""A policy with random weights: the smallest model, a toy tokenizer, two kinds of action."""
+"""A policy with random weights: the smallest model, a toy tokenizer, three robot data sets."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rt2 import checkpoint
-from rt2.actions import LANGUAGE_TABLE, RT2, ActionCodec
+from rt2.actions import LANGUAGE_TABLE, RT2, ActionCodec, ActionSpec, Slot
 from rt2.inference.policy import Policy, describe
 from rt2.models import variants
 from rt2.models.build import Model
@@ -19,25 +19,27 @@ from rt2.train.step import TrainState
 
 TEXT = [
     "Q: what action should the robot take to move to the red cup? A:",
-    "Q: what action should the robot take to push the green block? A:",
+    "Q: what action should the robot take to push the green block? State: 0 255. A:",
     "Answer in en : where is the cup",
 ] * 20
 
 
 @pytest.fixture(scope="session")
 def preprocess():
-    """Two data sets: `arm` with RT-2's eight slots, `table` with the two of Language-Table."""
+    """`arm` with RT-2's slots, `table` with the two of Language-Table, `limb`: an arm's state."""
     tokenizer = Tokenizer.train(TEXT, 1152)
     arm = ActionCodec(RT2, (-0.05,) * 3 + (-0.25,) * 3 + (0.0,), (0.05,) * 3 + (0.25,) * 3 + (1.0,))
     table = ActionCodec(LANGUAGE_TABLE, (-0.04, -0.04), (0.04, 0.04))
+    joints = ActionSpec(tuple(Slot(f"state_{i}") for i in range(3)))
     return Preprocess(
         tokenizer=tokenizer,
         vocabulary=ActionVocabulary.integer(tokenizer, RT2),
-        codecs={"arm": arm, "table": table},
+        codecs={"arm": arm, "table": table, "limb": arm},
         image_size=64,
         history=1,
         prefix_length=40,
         target_length=12,
+        state_codecs={"limb": ActionCodec(joints, (-1.0, 0.0, 10.0), (1.0, 0.5, 90.0))},
     )
 
 
@@ -60,7 +62,7 @@ def policy(preprocess):
 
 @pytest.fixture(scope="session")
 def observations():
-    """A hundred observations: images of many sizes, a few instructions, both data sets."""
+    """A hundred observations: images of many sizes, a few instructions, all data sets."""
     rng = np.random.default_rng(0)
     instructions = ("move to the red cup", "push the green block", "move to the block")
 
@@ -69,11 +71,14 @@ def observations():
         coarse = rng.integers(0, 256, (4, 5, 3), np.uint8)
         image = coarse.repeat(40, axis=0).repeat(32, axis=1)[:height, :width]
         noise = rng.integers(0, 30, image.shape, np.uint8)
-        return {
+        observation = {
             "image": (image // 2 + noise).astype(np.uint8),
-            "instruction": instructions[i % 3],
-            "dataset": ("arm", "table")[i % 2],
+            "instruction": instructions[i // 3 % 3],
+            "dataset": ("arm", "table", "limb")[i % 3],
         }
+        if observation["dataset"] == "limb":
+            observation["state"] = rng.uniform((-1, 0, 10), (1, 0.5, 90)).tolist()
+        return observation
 
     return [draw(i) for i in range(100)]
 

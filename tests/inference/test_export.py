@@ -98,7 +98,7 @@ def test_in_an_interpreter_without_this_package_the_replies_are_the_same(
     said = run_child(sys.executable, bundle, asked, tmp_path)
     assert_same_replies(policy, asked, said)
     assert said["loaded"] == []
-    assert said["metadata"]["datasets"].keys() == {"arm", "table"}
+    assert said["metadata"]["datasets"].keys() == {"arm", "table", "limb"}
     assert "private" not in str(said["metadata"])
 
 
@@ -130,13 +130,19 @@ def test_actions_lie_within_the_bounds(bundle, observations):
 
 BAD = {
     "unknown key": ({"instructions": "x"}, "instructions: unknown"),
-    "no dataset": ({"dataset": None}, "known: .'arm', 'table'"),
+    "no dataset": ({"dataset": None}, "known: .'arm', 'limb', 'table'"),
     "float image": ({"image": np.zeros((8, 8, 3), np.float32)}, "image: float32"),
     "two cameras": ({"image": {"a": 1, "b": 2}}, "image: cameras"),
     "two frames": ({"image": [np.zeros((8, 8, 3), np.uint8)] * 2}, "image: 2 frames"),
     "mode": ({"mode": "sing"}, "mode: 'sing'"),
     "empty": ({"instruction": " "}, "instruction: expected"),
     "long": ({"instruction": "red cup " * 50}, "instruction: .* tokens"),
+    "no state": ({"dataset": "limb"}, "state: missing; this model reads 3 numbers"),
+    "short state": ({"dataset": "limb", "state": [1.0]}, "state: float64 .1., expected 3 numbers"),
+    "ragged state": ({"dataset": "limb", "state": [[1.0], 2.0, 3.0]}, "state: lists of different"),
+    "state of words": ({"dataset": "limb", "state": ["1"] * 3}, "state: <U1"),
+    "NaN state": ({"dataset": "limb", "state": [1.0, 2.0, np.nan]}, "state: NaN"),
+    "huge state": ({"dataset": "limb", "state": [1.0, 2.0, 1e300]}, "beyond float32"),
 }
 
 

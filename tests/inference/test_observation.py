@@ -41,9 +41,23 @@ FORMS = {
 @pytest.mark.parametrize("request_", FORMS.values(), ids=FORMS)
 def test_every_form_means_the_same(request_):
     made = read(request_)
-    assert set(made) == {"image", "instruction"} and made["instruction"] == "push"
+    assert set(made) - {"state"} == {"image", "instruction"} and made["instruction"] == "push"
     frame = made["image"][0] if isinstance(made["image"], list) else made["image"]
     np.testing.assert_array_equal(frame, IMAGE)
+
+
+@pytest.mark.parametrize("name, size", [("libero", 8), ("aloha", 8), ("droid", 9)])
+def test_the_state_is_passed_on(name, size):
+    state = read(FORMS[name])["state"]
+    np.testing.assert_array_equal(np.asarray(state), np.zeros(size))
+    assert "state" not in read(GOOD)
+
+
+def test_joints_come_before_the_gripper():
+    droid = {"observation/joint_position": np.arange(7.0), "observation/gripper_position": 7.0}
+    assert read(GOOD | droid)["state"] == list(range(8))
+    assert "state" not in read({**GOOD, "observation/joint_position": np.arange(7.0)})
+    assert read({**GOOD, **droid, "state": [3.0]})["state"] == [3.0]
 
 
 def test_mode_and_dataset_are_passed_on():
@@ -76,6 +90,8 @@ BAD = {
     "no cameras": ({"images": {}, "prompt": "x"}, "images: 0 cameras"),
     "NaN state": ({**GOOD, "state": NAN}, "state: NaN"),
     "infinite state in a list": ({**GOOD, "state": [0.0, float("inf")]}, "state.1: NaN or inf"),
+    "two states": ({**GOOD, "state": STATE, "observation/state": STATE}, "give one of them alone"),
+    "infinite joint": ({**GOOD, "observation/joint_position": NAN}, "joint_position: NaN"),
     "infinite scalar": ({**GOOD, "observation/state": np.float64(np.inf)}, "observation/state"),
     "text is bytes": ({"image": IMAGE, "prompt": 5}, "prompt: int"),
     "empty text": ({"image": IMAGE, "prompt": " \t"}, "prompt: empty"),

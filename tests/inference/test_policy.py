@@ -70,6 +70,53 @@ def test_what_does_not_fit_is_named(policy, change, field):
         policy.infer({**OBSERVATION, **change})
 
 
+STATE = {"image": IMAGE, "instruction": "push the green block", "dataset": "limb"}
+
+
+def test_the_state_is_read_where_the_data_set_has_one(policy):
+    low, high = [-1.0, 0.0, 10.0], [1.0, 0.5, 90.0]
+    replies = [policy.infer({**STATE, "state": state})["text"] for state in (low, high)]
+    assert replies[0] != replies[1]
+    beyond = policy.infer({**STATE, "state": np.array([7.0, 8.0, 9e9])})
+    assert beyond["text"] == replies[1]  # the outer bins
+    told = policy.metadata["datasets"]["limb"]
+    assert (told["state_low"], told["state_high"]) == (low, high)
+
+
+def test_the_question_holds_the_bins_of_the_state(policy):
+    preprocess = policy.preprocess
+    state = preprocess.state("limb", [0.0, 0.4999, 10.4])
+    asked = preprocess.tokenizer.decode(preprocess.action_prefix("push the green block", state))
+    wanted = "push the green block? State: 128 255 1. A:"
+    assert asked == f"Q: what action should the robot take to {wanted}"
+
+
+def test_a_state_that_is_not_read_is_ignored(policy):
+    given = policy.infer({**OBSERVATION, "state": np.ones(5)})
+    assert given["text"] == policy.infer(OBSERVATION)["text"]
+    assert policy.metadata["datasets"]["arm"]["state_low"] == []
+
+
+BAD_STATES = {
+    "none": (None, "state: missing; this model reads the 3 numbers .* of data set 'limb'"),
+    "short": ([0.0, 0.0], r"state: float64 \[2\]; this model reads the 3 numbers"),
+    "two rows": (np.zeros((1, 3)), r"state: float64 \[1, 3\]"),
+    "one number": (0.5, r"state: float64 \[\]"),
+    "ragged": ([[0.0], 0.0, 0.0], "state: lists of different lengths"),
+    "words": (["0", "0", "0"], "state: <U1"),
+    "a map": ({"x": 1}, "state: object"),
+    "NaN": ([0.0, float("nan"), 0.0], r"state: NaN, .* in the numbers \[1\]"),
+    "infinite": (np.array([0, 0, np.inf], np.float32), r"in the numbers \[2\]"),
+    "1e300": ([1e300, 0.0, 0.0], r"beyond float32 in the numbers \[0\]"),
+}
+
+
+@pytest.mark.parametrize("state, words", BAD_STATES.values(), ids=BAD_STATES)
+def test_a_state_that_does_not_fit_is_named(policy, state, words):
+    with pytest.raises(PreprocessError, match=words):
+        policy.infer({**STATE, "state": state})
+
+
 def test_missing_fields_are_named(policy):
     with pytest.raises(PreprocessError, match="image: missing"):
         policy.infer({"instruction": "go", "dataset": "arm"})

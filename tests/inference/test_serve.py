@@ -275,15 +275,21 @@ def test_a_taken_port_is_an_error_with_a_remedy(port, stub):
 def test_a_policy_answers_through_the_wire_as_it_does_directly(policy, observations):
     with serving(policy) as (port, _), client(port) as connection:
         connection.recv()
-        for observation in observations[:4]:
+        for observation in observations[:6]:
             reply, direct = ask(connection, observation), policy.infer(observation)
             np.testing.assert_array_equal(reply["actions"], direct["actions"])
             assert reply["tokens"] == direct["tokens"].tolist()
         question = {**observations[0], "mode": "vqa", "instruction": "where is the cup"}
         assert ask(connection, question)["text"] == policy.infer(question)["text"]
+        limb = {**observations[2], "image": observations[2]["image"]}
+        flat = {**limb, "observation/state": np.array(limb["state"])}
+        del flat["state"]
+        assert ask(connection, flat)["tokens"] == policy.infer(limb)["tokens"].tolist()
     with serving(policy) as (port, _):
         text, _ = refusal(port, wire.encode({**observations[0], "dataset": "tabel"}))
         assert "'table'" in text  # the nearest name
+        text, _ = refusal(port, wire.encode({**observations[0], "dataset": "limb"}))
+        assert text.startswith("state: missing; this model reads the 3 numbers")
 
 
 def test_the_command_serves_a_checkpoint_until_sigterm(checkpoint_dir, observations):

@@ -12,6 +12,7 @@ from rt2.data.mixture import Draw
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.train import inputs, start
+from rt2.train.sources import open_sources
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs far away into the wood"
 
@@ -38,7 +39,7 @@ def text_only(tmp_path):
 
 
 def prepared(config, tmp_path):
-    sources = inputs.open_sources(config, "sources")
+    sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, tmp_path)
     inputs.check_lengths(sources, preprocess, 100)
     return sources, preprocess
@@ -74,7 +75,7 @@ def test_a_source_for_each_task(config, tmp_path):
 def test_a_task_that_cannot_be(config, field, value, words):
     config.sources.robot[field] = value
     with pytest.raises(DataError, match=words):
-        inputs.open_sources(config, "sources")
+        open_sources(config, "sources")
 
 
 def test_only_actions_are_evaluated(config):
@@ -82,7 +83,7 @@ def test_only_actions_are_evaluated(config):
     config.eval_sources.robot = config.sources.robot.copy_and_resolve_references()
     config.eval_sources.robot.task = "success"
     with pytest.raises(DataError, match="eval_sources.robot.task='success': only the task action"):
-        inputs.open_sources(config, "eval_sources")
+        open_sources(config, "eval_sources")
 
 
 def test_bounds_of_another_projects_statistics(config, tmp_path):
@@ -102,7 +103,7 @@ def test_bounds_of_another_projects_statistics(config, tmp_path):
         bounds="q01_q99",
     )
     config.sources.robot.spec, config.sources.robot.statistics = "mine", str(file)
-    codec = inputs.fit_codecs(inputs.open_sources(config, "sources"))["mine"]
+    codec = inputs.fit_codecs(open_sources(config, "sources"))["mine"]
     assert (codec.low, codec.high) == ((-0.5, -0.6), (0.7, 0.8))
 
 
@@ -146,7 +147,7 @@ def test_a_misspelt_rule_of_answers(config, text_only):
         "web", text_only, split="", spec="", share=1.0, text_only="keep", answer="frequnt"
     )
     with pytest.raises(DataError, match="did you mean 'frequent'"):
-        inputs.open_sources(config, "sources")
+        open_sources(config, "sources")
 
 
 def test_a_misspelt_field_of_a_source():

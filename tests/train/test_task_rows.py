@@ -10,6 +10,7 @@ from rt2.actions import ActionCodec
 from rt2.data import specs
 from rt2.data.mixture import Draw, Mixture
 from rt2.data.plans import Plans
+from rt2.data.proprio import state_codec
 from rt2.data.robot import RobotExamples
 from rt2.data.tasks import TASKS, RobotTask
 from rt2.preprocess import Preprocess, PreprocessError
@@ -22,7 +23,9 @@ def made(data_dir):
     """(examples of two images, a function task name -> its rows, the preprocessing)."""
     spec = specs.get("tabletop")
     examples = RobotExamples(data_dir / "tabletop/1.0.0", "train", spec, history=2)
-    tasks = {name: RobotTask(examples, name, 0) for name in TASKS if name != "plan"}
+    single = [name for name in TASKS if name not in ("plan", "position")]
+    tasks = {name: RobotTask(examples, name, 0) for name in single}
+    tasks["position"] = RobotTask(examples, "position", 0, state_codec=state_codec(examples))
     plans = Plans("look for it, then {instruction}", examples.instructions)
     tasks["plan"] = RobotTask(examples, "plan", 0, plans=plans)
     corpus = [text for task in tasks.values() for pair in task.texts() for text in pair]

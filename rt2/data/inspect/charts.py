@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-WIDTH, HEIGHT, TOP, BOTTOM, EDGE = 330, 150, 40, 20, 22
+WIDTH, HEIGHT, TOP, BOTTOM, EDGE = 270, 140, 40, 20, 20  # about the pixels of a panel
+
+FEW = 40  # bars that are drawn wider, so that they can be seen at all
 
 
 class Slot(NamedTuple):
@@ -90,11 +92,13 @@ def _place(slot: Slot, value: float) -> float:
 def _bars(counts: Sequence[int], top: float, left: float, right: float) -> str:
     """All bars as one path."""
     width, foot, path = (right - left) / len(counts), HEIGHT - BOTTOM, []
+    least = 1.5 if sum(map(bool, counts)) > FEW else 3.0
     for i, count in enumerate(counts):
         if count:
             height = max(1.0, (foot - TOP) * math.sqrt(count) / top)
             gap = 0.12 * width if len(counts) < 64 else 0
-            x, wide = left + i * width + gap / 2, max(width - gap, 1.5)
+            wide = max(width - gap, least)
+            x = min(left + i * width + gap / 2, right - wide)
             path.append(f"M{x:.2f} {foot}v{-height:.1f}h{wide:.2f}v{height:.1f}z")
     return f'<path class="bars" d="{"".join(path)}"/>'
 

@@ -128,7 +128,7 @@ BC_Z = _row(
 )
 
 # Khazatsky et al. 2024: commanded velocities of the hand, in 64 bits. Episodes lie under
-# .../success/... or .../failure/...
+# .../success/... or .../failure/...; OpenVLA (`zero_action_filter`) leaves out resting steps too.
 DROID = dataclasses.replace(
     BC_Z,
     name="droid",
@@ -141,6 +141,7 @@ DROID = dataclasses.replace(
     ),
     state=("observation/cartesian_position", "observation/gripper_position"),
     keep_episodes=(Keep("episode_metadata/file_path", matches="/success/"),),
+    drop_idle=1e-6,
 )
 
 ROWS = (

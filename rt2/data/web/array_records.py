@@ -3,8 +3,8 @@
 Of the records in use (tf.train.Example, msgpack, JSON) this reads the first alone: it is what
 TFDS writes into ArrayRecord files and what the PaLI-style TFRecord sets hold, its parser is part
 of this package (`rt2.data.format.example_proto`), image bytes need no base64 as in JSON and no
-further dependency as with msgpack. Features, all lists of bytes: `image` (one JPEG or PNG; absent
-in a row of text) and one of the flat forms of `rt2.data.web.rows`: question and answer or
+further dependency as with msgpack. Features, all lists of bytes: `image` (one JPEG, PNG or WebP;
+absent in a row of text) and one of the flat forms of `rt2.data.web.rows`: question and answer or
 answers; caption or captions; prefix and suffix; kind, language, question and answers; text.
 `language` may stand beside each. Any other feature is refused, so that a misspelt one is not
 lost.
@@ -39,13 +39,18 @@ def fill(table: Table, files: tuple[Path, ...]) -> None:
     for file in files:
         reader = _Reader(file)
         for number in range(reader.records):
-            where = f"{file}: record {number}"
-            image, record = _parse(reader.read(number, where), where)
-            picture = None
-            if image is not None:
-                picture = table.image(file.name, number, image, where)
-            found = rows.from_record(record, table.options, where, image is not None)
-            table.sample(file.name.split(".array_record")[0], str(number), picture, found, where)
+            with table.one_sample():
+                _add(table, file, number, reader)
+
+
+def _add(table: Table, file: Path, number: int, reader: "_Reader") -> None:
+    where = f"{file}: record {number}"
+    image, record = _parse(reader.read(number, where), where)
+    picture = None
+    if image is not None:
+        picture = table.image(file.name, number, image, where)
+    found = rows.from_record(record, table.options, where, image is not None)
+    table.sample(file.name.split(".array_record")[0], str(number), picture, found, where)
 
 
 class ArrayRecordImages:

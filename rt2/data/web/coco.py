@@ -86,17 +86,22 @@ def fill_questions(table: Table, files: tuple[Path, ...], root: Path) -> None:
     names = {key: question_image(q, of, places[key]) for key, q in asked.items()}
     loose.read((names[key], places[key]) for key in asked)
     for key, question in asked.items():
-        where, annotation = places[key], answered[key]
-        images = [_member(entry, "image_id", where) for entry in (question, annotation)]
-        if images[0] != images[1]:
-            raise DataError(
-                f"{where}: asked of image {images[0]}, answered of {images[1]}. Take both files "
-                "from the same release."
-            )
-        asks = _member(question, "question", where)
-        record = {"question": asks, "answers": _given(annotation, where)}
-        found = rows.from_record(record, table.options, where, True)
-        table.sample(file.stem, str(key), loose.picture(names[key], where), found, where)
+        where = places[key]
+        with table.one_sample():
+            record = _question_record(question, answered[key], where)
+            found = rows.from_record(record, table.options, where, True)
+            table.sample(file.stem, str(key), loose.picture(names[key], where), found, where)
+
+
+def _question_record(question: Any, annotation: Any, where: str) -> dict[str, Any]:
+    images = [_member(entry, "image_id", where) for entry in (question, annotation)]
+    if images[0] != images[1]:
+        raise DataError(
+            f"{where}: asked of image {images[0]}, answered of {images[1]}. Take both files "
+            "from the same release."
+        )
+    asks = _member(question, "question", where)
+    return {"question": asks, "answers": _given(annotation, where)}
 
 
 def fill_captions(table: Table, files: tuple[Path, ...], root: Path) -> None:
@@ -111,11 +116,11 @@ def fill_captions(table: Table, files: tuple[Path, ...], root: Path) -> None:
         if key not in about:
             table.dropped["images without a caption"] += 1
             continue
-        record = {"captions": [entry["caption"] for entry in about[key]]}
-        found = rows.from_record(record, table.options, where, True)
-        table.sample(
-            file.stem, str(key), loose.picture(image_name(picture, file), where), found, where
-        )
+        with table.one_sample():
+            record = {"captions": [entry["caption"] for entry in about[key]]}
+            found = rows.from_record(record, table.options, where, True)
+            shown = loose.picture(image_name(picture, file), where)
+            table.sample(file.stem, str(key), shown, found, where)
 
 
 def fill_boxes(table: Table, files: tuple[Path, ...], root: Path) -> None:
@@ -128,23 +133,28 @@ def fill_boxes(table: Table, files: tuple[Path, ...], root: Path) -> None:
     loose.read((image_name(p, file), f"{file}: image {key}") for key, p in pictures.items())
     for key, picture in pictures.items():
         where = f"{file}: image {key}"
-        seen = loose.picture(image_name(picture, file), where)
-        height, width = (_member(picture, side, where) for side in ("height", "width"))
-        if (seen.height, seen.width) != (height, width):
-            raise DataError(
-                f"{where}: is {seen.height} x {seen.width}, the file says {height} x {width}: its "
-                "boxes would be misplaced. Take the original image."
-            )
-        entries = about[key] if key in about else ()
-        single = [entry for entry in entries if not entry["iscrowd"]]
-        if crowds := len(entries) - len(single):
-            table.dropped["boxes around crowds"] += crowds
-        boxes = [_box(entry, seen, categories, where) for entry in single]
-        found = detection.rows(boxes, table.options, table.dropped)
-        if found:
-            table.sample(file.stem, str(key), seen, found, where)
-        else:
-            table.dropped["images without an object to ask about"] += 1
+        with table.one_sample():
+            seen = loose.picture(image_name(picture, file), where)
+            _check_size(picture, seen, where)
+            entries = about[key] if key in about else ()
+            single = [entry for entry in entries if not entry["iscrowd"]]
+            boxes = [_box(entry, seen, categories, where) for entry in single]
+            if crowds := len(entries) - len(single):
+                table.dropped["boxes around crowds"] += crowds
+            found = detection.rows(boxes, table.options, table.dropped)
+            if found:
+                table.sample(file.stem, str(key), seen, found, where)
+            else:
+                table.dropped["images without an object to ask about"] += 1
+
+
+def _check_size(picture: Any, seen: Picture, where: str) -> None:
+    height, width = (_member(picture, side, where) for side in ("height", "width"))
+    if (seen.height, seen.width) != (height, width):
+        raise DataError(
+            f"{where}: is {seen.height} x {seen.width}, the file says {height} x {width}: its "
+            "boxes would be misplaced. Take the original image."
+        )
 
 
 def image_name(picture: Any, file: Path) -> str:

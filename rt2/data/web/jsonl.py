@@ -5,37 +5,56 @@ Each object has `"image": NAME`, relative to the folder of images, and one of th
 object without "image" is a row of text. Lines end at a line feed alone; blank lines are no rows.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rt2.data.errors import DataError
+from rt2.data.storage import Url
 from rt2.data.web import rows, strict_json
-from rt2.data.web.files import LooseImages
+from rt2.data.web.files import LooseImages, opened
 from rt2.data.web.table import Table
 
 PATTERN = "*.jsonl"
+CHUNK = 4096  # objects whose images are read ahead
 
 
-def fill(table: Table, files: tuple[Path, ...], root: Path) -> None:
+def fill(table: Table, files: tuple[Path | Url, ...], root: Path | Url) -> None:
     """Adds every object of the files; images lie below `root`. Raises DataError at a fault."""
     images = LooseImages(table, root)
     for file in files:
-        named = [
-            (key, name, where)
-            for key, record, where in records(file)
-            if (name := _image(record, where)) is not None
-        ]
-        images.read((name, where) for _, name, where in named)
-        for key, record, where in records(file):
-            name = _image(record, where)
-            found = rows.from_record(record, table.options, where, name is not None)
-            picture = None if name is None else images.picture(name, where)
-            table.sample(file.stem, key, picture, found, where)
+        objects = _objects(table, file)
+        while chunk := list(itertools.islice(objects, CHUNK)):
+            images.read((each.image, each.where) for each in chunk if each.image is not None)
+            for each in chunk:
+                with table.one_sample():
+                    _add(table, file, each, images)
 
 
-def records(file: Path) -> Iterator[tuple[str, Any, str]]:
-    """(line number from 1 or place in the list from 0, object, where it stands)."""
+class _Object(NamedTuple):
+    key: str
+    record: Any
+    image: str | None
+    where: str
+
+
+def _add(table: Table, file: Path | Url, found: _Object, images: LooseImages) -> None:
+    has_image = found.image is not None
+    about = rows.from_record(found.record, table.options, found.where, has_image)
+    picture = images.picture(found.image, found.where) if has_image else None
+    table.sample(file.stem, found.key, picture, about, found.where)
+
+
+def _objects(table: Table, file: Path | Url) -> Iterator[_Object]:
+    for key, given, where in _parts(file):
+        with table.one_sample():
+            record = strict_json.loads(given, where) if isinstance(given, bytes) else given
+            yield _Object(key, record, _image(record, where), where)
+
+
+def _parts(file: Path | Url) -> Iterator[tuple[str, Any, str]]:
+    """(line number from 1, the line) or (place in the list from 0, object), and where it stands."""
     if file.suffix == ".json":
         listed = strict_json.load(file)
         if not isinstance(listed, list):
@@ -43,14 +62,10 @@ def records(file: Path) -> Iterator[tuple[str, Any, str]]:
         for number, record in enumerate(listed):
             yield str(number), record, f"{file}: object {number}"
         return
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    where = f"{file}: line {number}"
-                    yield str(number), strict_json.loads(line, where), where
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+    with opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield str(number), line, f"{file}: line {number}"
 
 
 def _image(record: Any, where: str) -> str | None:

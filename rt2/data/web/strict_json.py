@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rt2.data import storage
 from rt2.data.errors import DataError
+from rt2.data.storage import Url
 
 
 def loads(data: bytes, where: str) -> Any:
@@ -19,10 +21,10 @@ def loads(data: bytes, where: str) -> Any:
         raise DataError(f"{where}: not JSON ({reason}). Write it again.") from None
 
 
-def load(path: Path) -> Any:
+def load(path: Path | Url) -> Any:
     """The value of a JSON file."""
     try:
-        data = path.read_bytes()
+        data = storage.read(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     return loads(data, str(path))

@@ -7,10 +7,11 @@ key` and `sample.first_row` [samples + 1]; `row.kind|language|question` and `row
 its rows.
 """
 
+import contextlib
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import google_crc32c
@@ -41,11 +42,15 @@ class Picture(NamedTuple):
 
 
 class Table:
-    """Columns that grow by `image` and `sample`; every fault is raised where it is added."""
+    """Columns that grow by `image` and `sample`; every fault is raised where it is added.
 
-    def __init__(self, options: Options):
-        self.options = options
+    `quarantine`: a fault within `one_sample` leaves that sample out and its message in `left_out`.
+    """
+
+    def __init__(self, options: Options, quarantine: bool = False):
+        self.options, self.quarantine = options, quarantine
         self.dropped: Counter[str] = Counter()
+        self.left_out: list[str] = []
         self.files: dict[bytes, int] = {}
         self._strings: dict[bytes, int] = {}
         self._columns = {
@@ -53,6 +58,16 @@ class Table:
             for group, names in _COLUMNS.items()
             for name, code in names.items()
         }
+
+    @contextlib.contextmanager
+    def one_sample(self) -> Iterator[None]:
+        """What is about one sample alone: its fault says nothing of the next one."""
+        try:
+            yield
+        except DataError as error:
+            if not self.quarantine:
+                raise
+            self.left_out.append(str(error))
 
     def image(self, file: str, offset: int, data: bytes, where: str) -> Picture:
         """Adds the image `data` of `file`, its header checked."""
@@ -69,7 +84,7 @@ class Table:
     def sample(
         self, source: str, key: str, picture: Picture | None, rows: Sequence[Row], where: str
     ) -> None:
-        """Adds the rows about `picture`; None is a sample without an image."""
+        """Adds the rows about `picture`, all or none; None is a sample without an image."""
         if picture is None:
             if self.options.text_only == "refuse":
                 raise DataError(
@@ -81,11 +96,15 @@ class Table:
                 return
         first_row = len(self._columns["row.kind"])
         names = self._string(source, where), self._string(key, where)
+        checked = [self._checked(row, where) for row in rows]
         self._add("sample", NO_IMAGE if picture is None else picture.number, *names, first_row)
-        for row in rows:
-            self._row(row, where)
+        for texts, answers in checked:
+            self._add("row", *texts, len(self._columns["answer.id"]))
+            for answer in answers:
+                self._add("answer", answer)
 
-    def _row(self, row: Row, where: str) -> None:
+    def _checked(self, row: Row, where: str) -> tuple[list[int], list[int]]:
+        """(the numbers of kind, language and question; those of the answers)."""
         if not row.question.strip() and row.kind != "text":
             raise DataError(f"{where}: a question is empty")
         answers = [answer for answer in row.answers if answer.strip()]
@@ -93,10 +112,8 @@ class Table:
             raise DataError(f"{where}: no answer but the empty one to {row.question!r:.80}")
         if empty := len(row.answers) - len(answers):
             self.dropped["empty answers beside others"] += empty
-        texts = (self._string(t, where) for t in (row.kind, row.language, row.question))
-        self._add("row", *texts, len(self._columns["answer.id"]))
-        for answer in answers:
-            self._add("answer", self._string(answer, where))
+        texts = [self._string(t, where) for t in (row.kind, row.language, row.question)]
+        return texts, [self._string(answer, where) for answer in answers]
 
     def _add(self, group: str, *values: int) -> int:
         columns = [self._columns[f"{group}.{name}"] for name in _COLUMNS[group]]
@@ -109,6 +126,11 @@ class Table:
             return self._strings.setdefault(text.encode(), len(self._strings))
         except UnicodeEncodeError:
             raise DataError(f"{where}: {text!r:.80} holds half of a surrogate pair") from None
+
+    @property
+    def samples(self) -> int:
+        """How many samples have been added."""
+        return len(self._columns["sample.image"])
 
     def columns(self) -> dict[str, np.ndarray]:
         """All columns. Raises DataError where there is no row."""
@@ -154,6 +176,11 @@ class Rows:
     def dropped(self) -> dict[str, int]:
         """What was left out, by reason."""
         return self.index.meta["dropped"]
+
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged samples that were left out: file, place and reason of each."""
+        return self.index.meta["quarantined"]
 
     @functools.cached_property
     def _strings(self) -> sidecar.StringTable:

@@ -1,4 +1,4 @@
-"""WebDataset tar shards: KEY.jpg|jpeg|png beside KEY.json, KEY.txt or KEY.cls.
+"""WebDataset tar shards: KEY.jpg|jpeg|png|webp beside KEY.json, KEY.txt or KEY.cls.
 
 The members of a sample stand side by side; a key ends at the first dot of the name. What is asked:
 
@@ -13,11 +13,14 @@ Further members are left alone. A sample without an image is a row of text.
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from rt2 import prompts
+from rt2.data import storage
 from rt2.data.errors import DataError
+from rt2.data.storage import Url
 from rt2.data.web import rows, strict_json
+from rt2.data.web.files import opened
 from rt2.data.web.rows import Row
 from rt2.data.web.table import Table
 
@@ -35,7 +38,7 @@ class _Member(NamedTuple):
     data: bytes
 
 
-def fill(table: Table, tars: tuple[Path, ...]) -> None:
+def fill(table: Table, tars: tuple[Path | Url, ...]) -> None:
     """Adds every sample of the tars, which lie in one directory.
 
     Raises DataError naming the tar, the member and the remedy where a shard is not whole.
@@ -43,13 +46,14 @@ def fill(table: Table, tars: tuple[Path, ...]) -> None:
     names = _ClassNames(tars[0].parent / CLASS_NAMES)
     for tar in tars:
         for key, members in _samples(tar):
-            _add(table, tar, key, members, names)
+            with table.one_sample():
+                _add(table, tar, key, members, names)
 
 
 class _ClassNames:
     """The lines of classnames.txt, read when the first class number is met."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | Url):
         self.path = path
         self._lines: list[str] | None = None
 
@@ -59,7 +63,7 @@ class _ClassNames:
             return given
         if self._lines is None:
             try:
-                self._lines = self.path.read_text("utf-8").splitlines()
+                self._lines = storage.read(self.path).decode().splitlines()
             except (OSError, ValueError) as error:
                 raise DataError(
                     f"{where}: the class {given} has no name: {self.path} cannot be read ({error})."
@@ -70,7 +74,7 @@ class _ClassNames:
         return self._lines[int(given)]
 
 
-def _add(table: Table, tar: Path, key: str, members: dict[str, _Member], names) -> None:
+def _add(table: Table, tar: Path | Url, key: str, members: dict[str, _Member], names) -> None:
     where = f"{tar}: sample {key!r}"
     images = [members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members]
     texts = [suffix for suffix in TEXT_SUFFIXES if suffix in members]
@@ -113,7 +117,7 @@ def _decoded(member: _Member, where: str) -> str:
         raise DataError(f"{where}: its {member.suffix} is no UTF-8 ({error})") from None
 
 
-def _samples(tar: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
+def _samples(tar: Path | Url) -> Iterator[tuple[str, dict[str, _Member]]]:
     """(key, members by suffix) of every sample; a sample's members stand side by side."""
     done: set[str] = set()
     key, members = None, {}
@@ -131,9 +135,9 @@ def _samples(tar: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
     yield key, members
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def _members(path: Path | Url) -> Iterator[_Member]:
     try:
-        with tarfile.open(path, "r:") as tar:
+        with opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
                 if info.isdir():
                     continue
@@ -146,16 +150,14 @@ def _members(path: Path) -> Iterator[_Member]:
                 stem, _, suffix = name.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
                 yield _Member(key, suffix.lower(), info.offset_data, data)
-            end = tar.offset
+            _check_end(path, file, tar.offset)
     except tarfile.TarError as error:
         raise DataError(f"{path}: not a whole tar ({error}). {REMEDY}") from None
-    _check_end(path, end)
 
 
-def _check_end(path: Path, end: int) -> None:
+def _check_end(path: Path | Url, file: BinaryIO, end: int) -> None:
     """A tar ends with two blocks of zeros; anything else is a cut or a damaged header."""
-    with path.open("rb") as file:
-        file.seek(end)
-        rest = file.read()
+    file.seek(end)
+    rest = file.read()
     if len(rest) < 512 or rest.strip(b"\0"):  # tarfile may have read past the first zero block
         raise DataError(f"{path}: truncated or damaged after byte {end}. {REMEDY}")

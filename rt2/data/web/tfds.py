@@ -14,6 +14,7 @@ from rt2.data import image
 from rt2.data.errors import DataError
 from rt2.data.records import WEB_KINDS, WebExample
 from rt2.data.rlds import RldsSteps
+from rt2.data.storage import Url
 
 FEATURES = ("image", "question_text", "question_type", "answer_type")
 
@@ -26,9 +27,9 @@ class TfdsRows:
     PaLI's style in `language`.
     """
 
-    def __init__(self, directory: Path, split: str, language: str):
+    def __init__(self, directory: Path | Url, split: str, language: str, quarantine: float):
         self.language = language
-        self.steps = RldsSteps(directory, split)
+        self.steps = RldsSteps(directory, split, quarantine=quarantine)
         if self.steps.index.features.episodic:
             raise DataError(f"{directory}: is a set of episodes; read it with rt2.data.robot")
         for name in FEATURES:
@@ -46,6 +47,11 @@ class TfdsRows:
     def content_hash(self) -> str:
         """The hash of the set's index and of the language."""
         return f"{self.steps.index.content_hash}/{self.language}"
+
+    @property
+    def quarantined(self) -> list[str]:
+        """The damaged records of all splits that were left out: shard, record and reason."""
+        return [entry["reason"] for entry in self.steps.index.quarantined]
 
     def text(self, i: int) -> tuple[str, tuple[str, ...]]:
         """(question, answers) of row `i`; empty answers beside others are left out."""
@@ -74,7 +80,7 @@ class TfdsRows:
         kind, language = (self.steps.value(n, i).decode() for n in ("question_type", "answer_type"))
         return (kind, language) if kind in WEB_KINDS else ("vqa", self.language)
 
-    def _check_answers(self, directory: Path) -> dict[str, int]:
+    def _check_answers(self, directory: Path | Url) -> dict[str, int]:
         key, split = self.answers.key, self.steps.split
         first, ids = split.column(f"{key}.first"), split.column(f"{key}.id")
         used, place = np.unique(ids, return_inverse=True)

@@ -10,7 +10,7 @@ from rt2.data.errors import DataError
 from rt2.data.inspect import config_text, proposal
 from rt2.data.rlds import RldsSteps
 from rt2.data.robot import RobotExamples
-from rt2.train.inputs import dataset_spec
+from rt2.train.sources import dataset_spec
 
 TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
 TEXT = "tensorflow_datasets.core.features.text_feature.Text"

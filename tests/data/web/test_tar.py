@@ -87,7 +87,7 @@ def test_text_alone(tmp_path, write, wire):
         (lambda w: [("1.jpg", w.jpeg(1)), ("1.txt", b"\xff")], "txt is no UTF-8"),
         (lambda w: [("1.jpg", w.jpeg(1)), ("1.cls", b"7")], "class 7 has no name.*classnames.txt"),
         (lambda w: [("1.jpg", w.jpeg(1)), ("1.png", w.jpeg(1)), ("1.txt", b"a")], "has .*jpg"),
-        (lambda w: [("1.webp", b"RIFF"), ("1.txt", b"a")], "neither JPEG nor PNG"),
+        (lambda w: [("1.webp", b"RIFF"), ("1.txt", b"a")], "neither JPEG, PNG nor WebP"),
         (lambda w: [("1.jpg", w.jpeg(1)), ("1.jpg", w.jpeg(1))], "1.jpg stands twice"),
         (
             lambda w: [("1.jpg", w.jpeg(1)), ("1.txt", b"a"), ("1.json", b'{"caption": "b"}')],
