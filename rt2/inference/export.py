@@ -224,7 +224,8 @@ def _readme(policy: Policy) -> str:
     reply = policy.infer({{"image": image, "instruction": "...", "dataset": "{dataset}"}})
 
 `image` is uint8 [height, width, 3] RGB; `reply["actions"]` is float32 [1, D] in the units of
-`policy.metadata["datasets"]`. With `"mode": "vqa"` the instruction is a question and
+`policy.metadata["datasets"]`. Where `state_low` is not empty there, the observation needs `state`
+too: as many numbers, the robot's own. With `"mode": "vqa"` the instruction is a question and
 `reply["text"]` the answer. Loading checks every byte against manifest.json and the replies to the
 golden observations against those of the model that was exported.
 """

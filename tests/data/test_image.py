@@ -122,6 +122,8 @@ def test_every_truncation_is_refused(pixels, suffix):
     for cut in [0, 1, 2, 3, 8, 20, 24, 33, len(data) // 2, len(data) - 2, len(data) - 1]:
         with pytest.raises(ImageError, match="^row 7: undecodable"):
             image.decode(data[:cut], "row 7")
+        with pytest.raises(ImageError, match="^row 7: undecodable"):
+            image.read_header(data[:cut], "row 7")  # known when it is indexed, not when it is read
 
 
 def test_a_damaged_png_is_refused(pixels):

@@ -61,4 +61,6 @@ def test_actions_that_are_not_finite_are_counted_and_enter_no_mean():
 def test_the_policy_is_asked_with_all_pictures_oldest_first_and_the_data_set():
     asked = actions.observation(example((0.0, 0.0), images=3), "tabletop")
     assert [int(image[0, 0, 0]) for image in asked["image"]] == [0, 1, 2]
-    assert asked["dataset"] == "tabletop"
+    assert asked["dataset"] == "tabletop" and "state" not in asked
+    moved = SimpleNamespace(**vars(example((0.0, 0.0))) | {"state": np.array([0.5])})
+    assert actions.observation(moved, "tabletop")["state"] == [0.5]

@@ -76,6 +76,8 @@ def test_requests_always_have_the_full_batch_with_pictures_of_the_asked_size():
     first = policy.requests[0][0]
     assert [picture.shape for picture in first["image"]] == [(32, 32, 3)]
     assert isinstance(first["instruction"], str) and first["dataset"] == "tabletop"
+    states = [tuple(request[0]["state"]) for request in policy.requests]
+    assert len(states[0]) == 2 and len(set(states)) > 1  # of each episode its own
 
 
 def test_a_policy_with_history_sees_the_last_pictures_oldest_first():

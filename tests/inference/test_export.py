@@ -1,5 +1,6 @@
 """A bundle replies as its checkpoint does, without this package, and trusts no altered byte."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,12 +9,15 @@ import subprocess
 import sys
 import venv
 
+import hypothesis
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import strategies as st
 
 from rt2.inference import bundle_runtime, export
 from rt2.inference.bundle_runtime import BundleError, ObservationError
+from rt2.inference.policy import Policy
 
 # What a bundle may import beside the standard library and its requirements' own dependencies.
 BLOCKED = ("rt2", "flax", "tensorflow", "orbax", "grain", "optax", "tensorflow_datasets", "msgpack")
@@ -205,6 +209,24 @@ def test_other_weights_do_not_pass_the_golden_observations(copy):
     sign_again(copy)
     with pytest.raises(BundleError, match="golden observation 0"):
         bundle_runtime.Policy.load(copy)
+
+
+@hypothesis.given(st.lists(st.floats(-2, 2, width=64), min_size=3, max_size=3), st.integers(0, 256))
+def test_the_bundle_writes_a_state_as_training_does(preprocess, values, edge):
+    codec = preprocess.state_codecs["limb"]
+    low, high = np.array(codec.low), np.array(codec.high)
+    state = low + (high - low) * np.array(values)  # inside and outside of the bounds
+    state[0] = low[0] + (high[0] - low[0]) * edge / 256  # at the edge of a cell
+    bins = list(codec.spec.bins)
+    written = bundle_runtime._integers(state, list(codec.low), list(codec.high), bins)
+    assert written == preprocess.state("limb", state)
+
+
+def test_a_prompt_without_room_is_said(policy, tmp_path):
+    short = dataclasses.replace(policy.preprocess, prefix_length=3)
+    narrow = Policy(policy.model, policy.params, short, policy.metadata)
+    with pytest.raises(export.ExportError, match="none of the instructions .* fits"):
+        export.write(narrow, tmp_path / "bundle")
 
 
 def test_a_folder_with_content_is_not_overwritten(policy, tmp_path):

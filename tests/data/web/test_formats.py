@@ -1,5 +1,7 @@
 """Which format stands at a path."""
 
+import cv2
+import numpy as np
 import pytest
 
 from rt2.data.errors import DataError
@@ -40,6 +42,34 @@ def test_two_formats_in_one_folder_need_a_choice(tmp_path, write, wire):
 def test_a_json_file_of_another_form(tmp_path, write, tree, words):
     with pytest.raises(DataError, match=words):
         WebExamples(write.json(tmp_path / "a.json", tree))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+WEBP = cv2.imencode(".webp", PIXELS[..., ::-1], (cv2.IMWRITE_WEBP_QUALITY, 101))[1].tobytes()
+
+
+def webp_set(kind, folder, write, wire, data):
+    if kind == "tar":
+        return write.tar(folder / "x.tar", [("0.webp", data), ("0.txt", b"a fox")])
+    if kind == "array_record":
+        record = wire.example({"image": ("bytes", [data]), "caption": ("bytes", [b"a fox"])})
+        return write.records(folder / "x.array_record", [record])
+    (folder / "0.webp").write_bytes(data)
+    return write.lines(folder / "x.jsonl", [{"image": "0.webp", "caption": "a fox"}])
+
+
+@pytest.mark.parametrize("kind", ["tar", "jsonl", "array_record"])
+def test_webp_images_are_read_checked_and_refused(tmp_path, write, wire, kind):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir(), cut.mkdir()
+    examples = WebExamples(webp_set(kind, whole, write, wire, WEBP))
+    np.testing.assert_array_equal(examples[0].image, PIXELS)
+    with pytest.raises(DataError, match="the WebP is truncated"):
+        WebExamples(webp_set(kind, cut, write, wire, WEBP[:-8]))
+    if kind == "jsonl":
+        (whole / "0.webp").write_bytes(WEBP[:200] + bytes([WEBP[200] ^ 1]) + WEBP[201:])
+        with pytest.raises(DataError, match="changed since the index was built"):
+            examples[0]
 
 
 def test_a_json_file_is_named_and_has_the_form_that_is_asked_for(tmp_path, write, wire):

@@ -158,3 +158,18 @@ def test_the_list_stands_in_the_index(tmp_path, write, wire):
     examples = WebExamples(write_tar(tmp_path, write, samples), quarantine=HALF)
     meta = json.loads((examples._rows.index.path / "index.json").read_text())
     assert meta["quarantined"] == examples.quarantined
+
+
+def test_a_sample_is_left_out_as_a_whole(tmp_path, write, wire):
+    """Two questions about one image, the second without an answer: neither is kept."""
+
+    def asked(n, second):
+        (tmp_path / f"{n}.jpg").write_bytes(wire.jpeg(n))
+        row = {"kind": "vqa", "language": "en", "question": f"what is {n}?"}
+        return {"image": f"{n}.jpg", "qa": [row | {"answer": "a"}, row | {"answer": second}]}
+
+    path = write.lines(tmp_path / "x.jsonl", [asked(0, "b"), asked(1, " "), asked(2, "c")])
+    examples = WebExamples(path, quarantine=HALF)
+    ids = [examples[i].example_id for i in range(len(examples))]
+    assert ids == ["x/1/0", "x/1/1", "x/3/0", "x/3/1"]
+    assert len(examples._rows.index.column("sample.key")) == 2
