@@ -96,16 +96,18 @@ class RMSNorm(nnx.Module):
     """Root-mean-square normalisation with a scale, computed in float32 (T5).
 
     Layer normalisation without bias and centring is the same. `axis` is the width's logical name.
+    The scale is kept as its distance from `offset` (Gemma: 1).
     """
 
-    def __init__(self, width: int, *, axis: str = "embed", rngs: nnx.Rngs):
+    def __init__(self, width: int, *, axis: str = "embed", offset: float = 0.0, rngs: nnx.Rngs):
         self.scale = param(rngs, (width,), (axis,), 0.0)
-        self.scale[...] = jnp.ones(width)
+        self.scale[...] = jnp.full(width, 1 - offset)
+        self.offset = offset
 
     def __call__(self, x: Array) -> Array:
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
-        return (wide * self.scale[...]).astype(x.dtype)
+        return (wide * (self.offset + self.scale[...])).astype(x.dtype)
 
 
 class Attention(nnx.Module):
@@ -208,6 +210,25 @@ class GatedMLP(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         return self.out(self.activation(self.gate(x)) * self.wide(x))
+
+
+def table_rows(vocab: int, table: int) -> int:
+    """Rows for `vocab` tokens, no fewer than `table`, in multiples that divide over a mesh."""
+    return -(-max(vocab, table) // 128) * 128
+
+
+def token_logits(head_RxD: Array, hidden: Array, vocab: int, tokens: Array | None = None) -> Array:
+    """float32 logits [..., K] of hidden states [..., D] for the ids `tokens` int [K].
+
+    Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
+    """
+    head = head_RxD if tokens is None else head_RxD[tokens]
+    logits = jnp.einsum(
+        "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+    if tokens is not None or len(head) == vocab:
+        return logits
+    return jnp.where(jnp.arange(len(head)) < vocab, logits, -1e9)
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:

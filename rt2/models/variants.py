@@ -10,6 +10,8 @@ them; counts are those of tests/models/test_variants.py:
 | `pali_3b`    | G/14, 1,842,772,352      | mT5 large, 1,229,581,312           | 3.07 B     |
 | `pali3_5b`   | G/14                     | UL2-3B, 2,849,757,184              | 4.70 B     |
 | `palix_55b`  | 22B/14, 21,750,251,520   | UL2 of 50+50 layers, 32,248,939,520 | 54.0 B    |
+| `palme_12b`  | e/14, 3,805,417,728      | PaLM-8B, 8,632,012,800             | 12.44 B    |
+| `paligemma_3b` | So400m/14, 412,442,352 | Gemma-2B, 2,508,531,712            | 2.92 B     |
 
 `pali3_5b` also stands in for RT-2-PaLI-X-5B, whose parts are unpublished, and for the model of
 Language-Table. The shape of UL2-3B is T5 XL's, and that of the 50+50 layers UL2-20B's: assumptions
@@ -23,8 +25,11 @@ import difflib
 from collections.abc import Iterable
 
 from rt2.errors import ConfigError
+from rt2.models.build import Config
+from rt2.models.decoder_only import DecoderConfig
 from rt2.models.encoder_decoder import TextConfig
 from rt2.models.pali import PaliConfig
+from rt2.models.palme import PalmeConfig
 from rt2.models.vit import ViTConfig
 
 
@@ -103,6 +108,14 @@ TEXT = {
     "UL2-3B": _t5(2048, 5120, 32, 24, T5_ROWS, activation="silu"),
     "UL2-20B": TextConfig(4096, 16384, 16, 256, 32, 32, vocab=T5_ROWS, activation="silu"),
     "UL2 50+50": TextConfig(4096, 16384, 16, 256, 50, 50, vocab=MT5_ROWS, activation="silu"),
+    "palme_debug": DecoderConfig(32, 64, 2, 1, 16, 2, vocab=0, activation="silu", parallel=True),
+    # Chowdhery et al. 2022; Gemma 2024, with PaliGemma's 256,000 + 1,024 + 128 tokens
+    "PaLM-8B": DecoderConfig(
+        4096, 16384, 16, 1, 256, 32, vocab=256_000, activation="silu", parallel=True
+    ),
+    "Gemma-2B": DecoderConfig(
+        2048, 16384, 8, 1, 256, 18, vocab=257_152, activation="gelu", parallel=False
+    ),
 }
 
 VARIANTS = {
@@ -113,6 +126,9 @@ VARIANTS = {
     "pali_3b": ("G/14", "mT5 large"),
     "pali3_5b": ("G/14", "UL2-3B"),
     "palix_55b": ("22B/14", "UL2 50+50"),
+    "palme_debug": ("debug", "palme_debug"),
+    "palme_12b": ("e/14", "PaLM-8B"),
+    "paligemma_3b": ("So400m/14", "Gemma-2B"),
 }
 """Assembly -> (vision tower, text model)."""
 
@@ -137,7 +153,7 @@ def vision(variant: str, image_size: int) -> ViTConfig:
     return dataclasses.replace(tower, image_size=image_size)
 
 
-def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> PaliConfig:
+def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> Config:
     """The configuration of a named assembly for a tokenizer of `vocab` pieces.
 
     A published text model keeps the rows of its published tables; those that the tokenizer does not
@@ -146,7 +162,8 @@ def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int
     tower = vision(variant, image_size)
     size = TEXT[VARIANTS[variant][1]]
     text = dataclasses.replace(size, vocab=vocab, table=size.vocab)
-    return PaliConfig(vision=tower, text=text, dtype=dtype, remat=remat)
+    family = PalmeConfig if isinstance(text, DecoderConfig) else PaliConfig
+    return family(vision=tower, text=text, dtype=dtype, remat=remat)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -7,11 +7,14 @@ section 3).
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from rt2.errors import ConfigError
 from rt2.models import layers
 
 
@@ -162,3 +165,21 @@ class ViT(nnx.Module):
 def normalise(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """uint8 0..255 -> `dtype` -1..1."""
     return jnp.asarray(image).astype(dtype) / 127.5 - 1
+
+
+def resample_positions(table: jax.Array, tokens: int) -> jax.Array:
+    """Position embeddings [P, D] of a square image for one of `tokens` patches: [tokens, D].
+
+    Linear between the old positions, corners on corners (big_vision). ConfigError where either is
+    no square.
+    """
+    for count in (len(table), tokens):
+        if math.isqrt(count) ** 2 != count:
+            raise ConfigError(f"{count} position embeddings are those of no square image")
+    old, new = math.isqrt(len(table)), math.isqrt(tokens)
+    if old == new:
+        return table
+    at = np.linspace(0, old - 1, new)
+    mix = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old))).astype(np.float32)
+    grid = jnp.einsum("ai,bj,ijd->abd", mix, mix, table.reshape(old, old, -1))
+    return grid.reshape(tokens, -1)

@@ -5,7 +5,9 @@ import pytest
 from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model
+from rt2.models.decoder_only import DecoderConfig
 from rt2.models.pali import PaliConfig
+from rt2.models.palme import PalmeConfig
 
 # facts of the papers: exact sums over the published sizes, no head and no pooling
 VISION = {
@@ -29,12 +31,16 @@ TEXT = {
     "UL2-3B": 2_849_757_184,
     "UL2-20B": 19_591_209_984,
     "UL2 50+50": 32_248_939_520,
+    "PaLM-8B": 8_632_012_800,
+    "Gemma-2B": 2_508_531_712,
 }
 ASSEMBLIES = {
     "base": ("B/16", "T5 base"),
     "pali_3b": ("G/14", "mT5 large"),
     "pali3_5b": ("G/14", "UL2-3B"),
     "palix_55b": ("22B/14", "UL2 50+50"),
+    "palme_12b": ("e/14", "PaLM-8B"),
+    "paligemma_3b": ("So400m/14", "Gemma-2B"),
 }
 
 
@@ -56,7 +62,9 @@ def test_vision_towers_have_the_published_number_of_parameters(name):
 
 @pytest.mark.parametrize("name", TEXT)
 def test_text_models_have_the_published_number_of_parameters(name):
-    model = Model(PaliConfig(variants.VISION["B/16"], variants.TEXT[name]))
+    text = variants.TEXT[name]
+    family = PalmeConfig if isinstance(text, DecoderConfig) else PaliConfig
+    model = Model(family(variants.VISION["B/16"], text))
     assert count(model, "text/") == TEXT[name]
 
 
@@ -80,6 +88,7 @@ def test_the_blocks_of_vit_22b_alone_are_its_published_count():
 def test_every_part_is_counted_and_every_assembly_is_known():
     own = {"debug", "tiny", "small"}
     assert set(VISION) | own == set(variants.VISION)
+    own |= {"palme_debug"}
     assert set(TEXT) | own == set(variants.TEXT)
     assert set(ASSEMBLIES) | own == set(variants.VARIANTS)
 
