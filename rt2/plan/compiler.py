@@ -103,9 +103,7 @@ def compile_program(program: Program, mesh: Mesh) -> Compiled:
         seconds=time.perf_counter() - began,
         cpu_seconds=time.process_time() - cpu,
         rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        rematerialized=tuple(
-            line for line in said if "Involuntary full rematerialization" in line
-        ),
+        rematerialized=tuple(line for line in said if "Involuntary full rematerialization" in line),
     )
 
 
