@@ -1,5 +1,6 @@
 from configs import common
 
+
 def get_config():
     config = common.get_config()
     config.num_steps = 80_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from rt2.errors import UserError
-from rt2.plan.chips import GPU, GPUS_PER_HOST, Topology
+from rt2.plan.chips import GPU, Topology
 from rt2.plan.programs import Program
 from rt2.train import sharding
 
@@ -107,6 +108,12 @@ def compile_program(program: Program, mesh: Mesh) -> Compiled:
     )
 
 
+def overflow_bytes(message: str) -> int:
+    """What a program would need, of the TPU compiler's refusal ("Used 33.5G of 30.7G hbm")."""
+    found = re.search(r"Used ([\d.]+)([KMG]) of", message)
+    return int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[found[2]]) if found else 0
+
+
 @contextlib.contextmanager
 def _stderr() -> Iterator[list[str]]:
     """Lines that the compiler writes to standard error; they still get there, afterwards."""
@@ -126,7 +133,7 @@ def _stderr() -> Iterator[list[str]]:
             os.write(2, text)
 
 
-def _target(name: str, description: str, cores: int, memory: int, bandwidth: float, major: int):
+def _target(description: str, cores: int, memory: int, bandwidth: float, major: int):
     """A GPU as XLA's compiler describes it, in its text format."""
     return f"""
 gpu_device_info {{
@@ -157,8 +164,7 @@ device_description_str: "{description}"
 
 
 TARGETS = {
-    "h100": _target("h100", "NVIDIA H100 80GB HBM3", 132, 84_929_347_584, 3.352e12, 9),
-    "h200": _target("h200", "NVIDIA H200", 132, 150_000_000_000, 4.8e12, 9),
-    "b200": _target("b200", "NVIDIA B200", 148, 190_000_000_000, 7.7e12, 10),
+    "h100": _target("NVIDIA H100 80GB HBM3", 132, 84_929_347_584, 3.352e12, 9),
+    "h200": _target("NVIDIA H200", 132, 150_000_000_000, 4.8e12, 9),
+    "b200": _target("NVIDIA B200", 148, 190_000_000_000, 7.7e12, 10),
 }
-assert GPUS_PER_HOST == 8
