@@ -27,7 +27,7 @@ def shards(axes: tuple[str, ...]) -> int:
 
 
 def constrain(x: Array, *axes) -> Array:
-    """`x` with its first dimensions over mesh axes (a tuple, None for whole, or ANY); rest whole."""
+    """`x` with its first dimensions over mesh axes: a tuple, None for whole, or ANY."""
     if not set(AXES) <= set(jax.sharding.get_abstract_mesh().shape):
         return x
     named = [axis if isinstance(axis, tuple) else () for axis in axes]

@@ -33,7 +33,7 @@ def page(plan: Mapping[str, Any]) -> str:
             _memory(plan),
             *_time(plan),
             *_programs(plan),
-            _ends(plan),
+            _end(plan),
         ],
         STYLE,
     )
@@ -70,15 +70,10 @@ def _time(plan: Mapping[str, Any]) -> list[str]:
         [(name, line[name], f"{line[name]:.3f} s") for name in names], "Seconds of a step"
     )
     lead = (
-        f"No step is faster than {line['seconds']:.2f} s ({line['bound']}); the estimate is a model "
-        f"FLOPs utilization of {line['model_flops_utilization']:.0%}. Nothing of it is measured."
+        f"No step is faster than {line['seconds']:.2f} s ({line['bound']}); the estimate is a "
+        f"model FLOPs utilization of {line['model_flops_utilization']:.0%}. Not measured."
     )
-    parts = sorted(plan["forward_flops"].items(), key=lambda item: -item[1])
-    shares = bar_chart(
-        [(name, flops / 1e15, f"{flops / 1e15:.2f} PFLOP") for name, flops in parts],
-        "FLOPs of the forward pass by part",
-    )
-    return [html.section("Time", lead, html.panel(chart), html.panel(shares))]
+    return [html.section("Time", lead, html.panel(chart))]
 
 
 def _programs(plan: Mapping[str, Any]) -> list[str]:
@@ -98,28 +93,23 @@ def _programs(plan: Mapping[str, Any]) -> list[str]:
     ]
     head = ("program", "peak of a chip", "all chips", "a chip receives", "compiled in", "host")
     found = [
-        [
-            name,
-            one["kind"],
-            one["axes"],
-            one["runs"],
-            Figure(f"{one['received_bytes'] / 1e9:.3f} GB"),
-        ]
+        [name, one["kind"], one["axes"], one["runs"], _gigabytes(one["received_bytes"])]
         for name, row in compiled.items()
         for one in row["collectives"]
     ]
-    columns = ("program", "collective", "mesh axes", "runs", "a chip receives")
-    return [
-        html.section("Programs", "Each compiled ahead of time.", html.table(head, rows)),
-        html.section(
-            "Collectives", "From the compiled text, loops counted.", html.table(columns, found)
-        )
-        if found
-        else "",
-    ]
+    sections = [html.section("Programs", "Each compiled ahead of time.", html.table(head, rows))]
+    if found:
+        columns = ("program", "collective", "mesh axes", "runs", "a chip receives")
+        lead = "From the compiled text, loops counted."
+        sections.append(html.section("Collectives", lead, html.table(columns, found)))
+    return sections
 
 
-def _ends(plan: Mapping[str, Any]) -> str:
+def _gigabytes(count: int) -> Figure:
+    return Figure(f"{count / 1e9:.3f} GB")
+
+
+def _end(plan: Mapping[str, Any]) -> str:
     lead = "The figures that these times rest on."
     return html.section("Assumptions", lead, html.panel(html.definitions(plan["assumptions"])))
 

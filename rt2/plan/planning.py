@@ -11,7 +11,8 @@ import jax
 import ml_collections
 from jax.sharding import AbstractMesh
 
-from rt2.plan import collectives, compiler, flops, formulas, hlo, memory, roofline, traffic
+from rt2.models import flops as formulas
+from rt2.plan import collectives, compiler, flops, hlo, memory, roofline, traffic
 from rt2.plan.chips import Topology
 from rt2.plan.compiler import PlanError
 from rt2.plan.programs import PROGRAMS, Program, Setup, make_setup
@@ -82,7 +83,6 @@ _TEXTS = ("text", "rematerialized")
 
 def _common(setup: Setup, topology: Topology) -> dict[str, Any]:
     config, model = setup.config, setup.model
-    sizes = _sizes(setup)
     return {
         "topology": topology.name,
         "chips": topology.chips,
@@ -92,8 +92,7 @@ def _common(setup: Setup, topology: Topology) -> dict[str, Any]:
         "sharding": config.sharding,
         "batch_size": config.batch_size,
         "parameters": model.size,
-        "forward_flops": formulas.forward_flops(model.config, **sizes),
-        "model_flops": formulas.train_flops(model.config, **sizes),
+        "model_flops": model_flops(setup),
         "assumptions": roofline.assumptions(topology),
         "programs": {},
     }
@@ -104,7 +103,7 @@ def _step(setup: Setup, topology: Topology, train: dict[str, Any]) -> dict[str, 
         return {}
     line = roofline.roofline(
         topology,
-        model_flops=formulas.train_flops(setup.model.config, **_sizes(setup)),
+        model_flops=model_flops(setup),
         flops=train["flops"],
         moved=train["memory_traffic_bytes"],
         communication=sum(train["communication_seconds"].values()),
@@ -118,14 +117,11 @@ def _step(setup: Setup, topology: Topology, train: dict[str, Any]) -> dict[str, 
     }
 
 
-def _sizes(setup: Setup) -> dict[str, int]:
+def model_flops(setup: Setup) -> int:
+    """What a step's batch needs: three times the forward pass, none for recomputation."""
     config = setup.config
-    return {
-        "rows": config.batch_size,
-        "images": config.history,
-        "prefix": config.prefix_length,
-        "target": config.target_length,
-    }
+    lengths = config.history, config.prefix_length, config.target_length
+    return 3 * config.batch_size * formulas.forward(setup.model, *lengths)
 
 
 def _fit(setup: Setup, topology: Topology, kept: memory.Held) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from rt2.models.build import Model
 from rt2.train import sharding
 from rt2.train.checkpoint import abstract
 from rt2.train.optimizer import frozen_paths, make_optimizer
-from rt2.train.step import StepSettings, TrainState, init_state, train_step
+from rt2.train.step import (
+    StepSettings,
+    Tokens,
+    TrainState,
+    init_state,
+    token_sums,
+    train_step,
+)
 
 ACTION_SLOTS, ACTION_BINS = 8, 256
 
@@ -130,4 +137,30 @@ def start_program(setup: Setup) -> Program:
     return Program("start", make, (key,))
 
 
-PROGRAMS = {"train": train_program, "decode": decode_program, "start": start_program}
+def entropy_program(setup: Setup) -> Program:
+    """The cross-entropy of a batch and its gradients, given the states before the head."""
+    model, sources = setup.model, setup.settings.sources
+    target, source = setup.batch["target"], setup.batch["source"]
+    width, dtype = model.config.text.width, jnp.dtype(model.config.dtype)
+    hidden = jax.ShapeDtypeStruct((*target.shape, width), dtype, sharding=target.sharding)
+    table = "text/head" if "text/head" in model.shapes else "text/embedding"
+
+    def mean(trained, hidden, rest, target, source):
+        module = model.module({**rest, **trained})
+        source = jnp.broadcast_to(source[:, None], target.shape)
+        sums = token_sums(module.logits, Tokens(hidden, target, source), sources)
+        return sums["entropy"].sum() / sums["tokens"].sum()
+
+    params = dict(setup.state.params)
+    trained = {table: params.pop(table)}
+    placed = jax.tree.map(lambda x: x.sharding, (trained, hidden))
+    gradients = jax.jit(jax.grad(mean, argnums=(0, 1)), out_shardings=placed)
+    return Program("entropy", gradients, (trained, hidden, params, target, source))
+
+
+PROGRAMS = {
+    "train": train_program,
+    "decode": decode_program,
+    "start": start_program,
+    "entropy": entropy_program,
+}

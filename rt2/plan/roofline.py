@@ -113,6 +113,6 @@ def assumptions(topology: Topology) -> list[tuple[str, str]]:
         ("network", network),
         ("collectives", "the bytes of a ring at full rate; no latency, no congestion"),
         ("overlap", f"{OVERLAP[chip.platform]:.0%} of the collectives hide behind products"),
-        ("model FLOPs", "three times the forward pass of rt2/plan/formulas.py, padding included"),
+        ("model FLOPs", "three times the forward pass of rt2/models/flops.py, padding included"),
         ("memory traffic", "every unfused operand once: an upper estimate"),
     ]
