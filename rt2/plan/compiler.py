@@ -46,6 +46,15 @@ class Compiled:
     rss_bytes: int
     rematerialized: tuple[str, ...]
 
+    @property
+    def needed_bytes(self) -> int:
+        """What a chip must have: the peak that XLA states, or all that it allocates if that is more.
+
+        For TPUs the stated peak leaves out what lies unused between the allocated temporaries.
+        """
+        kept = self.argument_bytes + self.output_bytes - self.alias_bytes
+        return max(self.peak_bytes, kept + self.temporary_bytes)
+
 
 def has_compiler(topology: Topology) -> bool:
     """Whether the plugin that compiles for the chip is installed."""

@@ -62,8 +62,8 @@ def _programs(plan: Mapping[str, Any]) -> list[str]:
             said.append(f"{name}: refused by the compiler: {row['overflow'][:120]}")
             continue
         said.append(
-            f"{name}: compiled in {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} CPU), peak "
-            f"{row['peak_bytes'] / 2**30:.1f} GiB a chip, host {row['rss_bytes'] / 2**30:.1f} GiB; "
+            f"{name}: compiled in {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} CPU), needs "
+            f"{row['needed_bytes'] / 2**30:.1f} GiB a chip, host {row['rss_bytes'] / 2**30:.1f} GiB; "
             f"receives {row['received_bytes'] / 1e9:.1f} GB a chip"
         )
         said += [

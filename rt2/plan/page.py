@@ -42,7 +42,7 @@ def page(plan: Mapping[str, Any]) -> str:
 def _cards(plan: Mapping[str, Any]) -> list[str]:
     mesh = " x ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     return [
-        html.count_card("Parameters", plan["parameters"], plan["sharding"]),
+        html.count_card("Million parameters", plan["parameters"] // 10**6, plan["sharding"]),
         html.count_card("Chips", plan["chips"], mesh),
         html.count_card("Rows of a batch", plan["batch_size"], f"remat {plan['remat']}"),
     ]
@@ -83,7 +83,7 @@ def _programs(plan: Mapping[str, Any]) -> list[str]:
     rows = [
         [
             name,
-            Figure(f"{row['peak_bytes'] / 2**30:.2f} GiB"),
+            Figure(f"{row['needed_bytes'] / 2**30:.2f} GiB"),
             Figure(f"{row['flops'] / 1e15:.3f} PFLOP"),
             Figure(f"{row['received_bytes'] / 1e9:.1f} GB"),
             Figure(f"{row['seconds']:.0f} s", f"{row['cpu_seconds']:.0f} s of CPU"),
@@ -91,7 +91,7 @@ def _programs(plan: Mapping[str, Any]) -> list[str]:
         ]
         for name, row in compiled.items()
     ]
-    head = ("program", "peak of a chip", "all chips", "a chip receives", "compiled in", "host")
+    head = ("program", "memory of a chip", "all chips", "a chip receives", "compiled in", "host")
     found = [
         [name, one["kind"], one["axes"], one["runs"], _gigabytes(one["received_bytes"])]
         for name, row in compiled.items()

@@ -43,7 +43,7 @@ def full_plan(
     peak = None
     if "train" in programs:
         plan |= _step(setup, topology, plan["programs"]["train"])
-        peak = plan["programs"]["train"]["peak_bytes"]
+        peak = plan["programs"]["train"]["needed_bytes"]
     return plan | _fit(setup, topology, memory.held(setup, peak))
 
 
@@ -57,7 +57,7 @@ def compile_row(program: Program, setup: Setup, topology: Topology) -> dict[str,
             raise
         needed = compiler.overflow_bytes(str(error))
         seconds = time.perf_counter() - began
-        return {"overflow": str(error)[:400], "peak_bytes": needed, "seconds": seconds}
+        return {"overflow": str(error)[:400], "needed_bytes": needed, "seconds": seconds}
     if compiled.rematerialized:
         raise PlanError(
             f"{program.name} on {topology.name}: the partitioner copies an array whole to every "
@@ -69,6 +69,7 @@ def compile_row(program: Program, setup: Setup, topology: Topology) -> dict[str,
         counted = flops.counted(program.function, *program.arguments)
     row = {k: v for k, v in dataclasses.asdict(compiled).items() if k not in _TEXTS}
     return row | {
+        "needed_bytes": compiled.needed_bytes,
         "flops": counted,
         "memory_traffic_bytes": traffic.memory_bytes(text),
         "collectives": collectives.summary(found),
