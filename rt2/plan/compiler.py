@@ -48,7 +48,7 @@ class Compiled:
 
     @property
     def needed_bytes(self) -> int:
-        """What a chip must have: the peak that XLA states, or all that it allocates if that is more.
+        """What a chip must have: the peak that XLA states, or what it allocates if that is more.
 
         For TPUs the stated peak leaves out what lies unused between the allocated temporaries.
         """

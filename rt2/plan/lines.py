@@ -63,8 +63,8 @@ def _programs(plan: Mapping[str, Any]) -> list[str]:
             continue
         said.append(
             f"{name}: compiled in {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} CPU), needs "
-            f"{row['needed_bytes'] / 2**30:.1f} GiB a chip, host {row['rss_bytes'] / 2**30:.1f} GiB; "
-            f"receives {row['received_bytes'] / 1e9:.1f} GB a chip"
+            f"{row['needed_bytes'] / 2**30:.1f} GiB a chip and {row['rss_bytes'] / 2**30:.1f} GiB "
+            f"of the host; receives {row['received_bytes'] / 1e9:.1f} GB a chip"
         )
         said += [
             f"  {one['kind']:<20}{one['axes']:<14}{one['runs']:>7} x "

@@ -24,6 +24,7 @@ def step():
     """(setup, collectives) of the debug step over fsdp."""
     config = debug.get_config()
     config.model.remat, config.model.dtype = True, "bfloat16"
+    config.batch_size = 1024  # so that activations are larger than the model; nothing runs
     mesh = sharding.make_mesh({"data": 1, "fsdp": 8, "tensor": 1}, jax.devices())
     setup = make_setup(config, mesh)
     compiled = compiler.compile_program(PROGRAMS["train"](setup), mesh)

@@ -16,6 +16,7 @@ def step_flops(variant, remat):
     """(counted on a training step, three times the forward pass by formula)."""
     config = debug.get_config()
     config.model.variant, config.model.remat = variant, remat
+    config.optimizer.name = "adafactor"  # muon multiplies matrices
     setup = make_setup(config, jax.sharding.AbstractMesh((1, 1, 1), ("data", "fsdp", "tensor")))
     program = train_program(setup)
     lengths = config.history, config.prefix_length, config.target_length
@@ -32,13 +33,13 @@ def head_size(model):
 @pytest.mark.parametrize("variant", ["debug", "palme_debug", "palix_55b"])
 def test_a_step_is_three_forward_passes_and_the_head_s_recomputation(variant):
     counted, forward, head = step_flops(variant, False)
-    # an image has no gradient, and the optimizer's products are small
+    # an image has no gradient
     assert counted == pytest.approx(3 * forward + head, rel=0.02)
 
 
 def test_remat_adds_less_than_a_forward_pass():
     counted, forward, head = step_flops("palix_55b", True)
-    assert 3.8 * forward < counted < 4.01 * forward + head
+    assert 3.5 * forward < counted < 4 * forward + head
 
 
 def test_scans_count_by_length_and_conditionals_by_their_largest_branch():
