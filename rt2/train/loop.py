@@ -59,7 +59,6 @@ def train(
     Returns the final state. Everything that can be refused is refused before the first step. Raises
     Preempted where the run was asked to end and has saved its step. `line` joins the processes.
     """
-    preemption = Preemption()
     run = prepare(config, workdir)
     line.compare({"assets": brief(run.assets)})
     with jax.set_mesh(run.mesh):
@@ -75,6 +74,7 @@ def train(
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)
         metrics = open_metrics(workdir, first, config.num_steps)
         clock = Clock(config.batch_size)
+        preemption, ends = Preemption(), False
         for step in range(first + 1, config.num_steps + 1):
             with clock.waiting():
                 batch, order = next(batches)

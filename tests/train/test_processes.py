@@ -2,6 +2,7 @@
 
 import functools
 import json
+import random
 import shutil
 import signal
 import socket
@@ -26,32 +27,54 @@ KNOBS = {  # SIGTERM ends a run long before its last step, so that nothing is ev
 }
 
 
-def free_ports():
-    """A coordinator's port, and the line's port below it."""
+def free_job():
+    """The number of a SLURM job whose coordinator's port, and the line's below it, are free."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port - 1)).close()
-            except OSError:
-                continue
-            return port
+        job = random.randrange(1, 2**12)
+        port = 2**16 - 2**12 + job  # as jax takes it from the number
+        try:
+            for wanted in (port, port - 1):
+                socket.create_server(("", wanted)).close()
+        except OSError:
+            continue
+        return job, port
 
 
 class Run:
     """One start of a run as `count` processes of `devices` devices each.
 
-    `each` changes knobs of single processes; `program` runs instead of `-m rt2.train`.
+    `each` changes knobs of single processes; `program` runs instead of `-m rt2.train`; with `slurm`
+    they find each other as under srun.
     """
 
-    def __init__(self, make, workdir, count, devices, each=None, program=("-m", "rt2.train")):
+    def __init__(
+        self,
+        make,
+        workdir,
+        count,
+        devices,
+        each=None,
+        program=("-m", "rt2.train"),
+        slurm=False,
+        **knobs,
+    ):
         self.workdir, self.processes, self.logs = workdir, [], []
-        port = free_ports()
+        job, port = free_job()
         for i in range(count):
-            changes = dict((each or [{}] * count)[i])
-            own = changes.pop("devices", devices)
+            changes = knobs | (each[i] if each else {})
+            environment = {"XLA_FLAGS": virtual_devices(changes.pop("devices", devices))}
             place = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={i}"]
-            self.processes.append(make(workdir, own, changes, program, place[: 3 * (count > 1)]))
+            if slurm:
+                place = []
+                environment |= {
+                    "SLURM_JOB_ID": str(job),
+                    "SLURM_STEP_NODELIST": "localhost",
+                    "SLURM_NTASKS": str(count),
+                    "SLURM_PROCID": str(i),
+                    "SLURM_LOCALID": str(i),
+                }
+            words = [*program, *(place if count > 1 else [])]
+            self.processes.append(make(workdir, changes, words, environment))
 
     def wait_for_step(self, step):
         while step not in losses(self.workdir):
@@ -70,14 +93,14 @@ def start(command, project, environment):
     """Makes a Run; what is left of it is killed in the end."""
     processes = []
 
-    def make(workdir, devices, changes, program, place):
-        python, _, _, *flags = command(workdir, **KNOBS, **changes)
-        virtual = f"--xla_force_host_platform_device_count={devices}"
+    def make(workdir, changes, words, more):
+        python, _, _, *flags = command(workdir, **(KNOBS | changes))
+        program = words[:2]
         processes.append(
             subprocess.Popen(
-                [python, *program, *flags, *place],
+                [python, *program, *flags, *words[2:]],
                 cwd=project,
-                env={**environment, "XLA_FLAGS": virtual},
+                env=environment | more,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -88,6 +111,10 @@ def start(command, project, environment):
     yield functools.partial(Run, make)
     for process in processes:
         process.kill()
+
+
+def virtual_devices(count):
+    return f"--xla_force_host_platform_device_count={count}"
 
 
 def losses(workdir):
@@ -180,7 +207,7 @@ def whole_params(workdir):
 
 
 def test_processes_that_differ_are_refused_by_name(start, tmp_path):
-    run = start(tmp_path, 2, 1, each=[{}, {"seed": 7, "devices": 2}])
+    run = start(tmp_path, 2, 1, each=[{}, {"seed": 7, "devices": 2}], slurm=True)
     for code, text in run.end():
         assert code == 1 and "process 1 (" in text
         assert "has config.seed 7, process 0 0" in text
@@ -207,10 +234,12 @@ def test_when_one_process_is_killed_the_other_ends_and_both_go_on(alone, start, 
 
 
 @pytest.mark.faults
-def test_two_processes_of_four_devices_equal_one_of_eight(start, tmp_path):
+@pytest.mark.parametrize("tensor", [2, 8])  # over 8, both processes hold every row
+def test_two_processes_of_four_devices_equal_one_of_eight(start, tmp_path, tensor):
     workdirs = [tmp_path / "one", tmp_path / "two"]
+    mesh = {"mesh.data": 1, "mesh.fsdp": 8 // tensor, "mesh.tensor": tensor}
     for workdir, (count, devices) in zip(workdirs, ((1, 8), (2, 4)), strict=True):
-        run = start(workdir, count, devices)
+        run = start(workdir, count, devices, **mesh)
         run.wait_for_step(10)
         preempt(run, 0)
     assert_same_training(*workdirs, range(1, 11))
