@@ -1,6 +1,6 @@
 """Index + loader against a tf.data pipeline in Octo's order, on one RLDS set.
 
-    python experiments/loader/run.py            25 minutes on 2 idle cores, writes results.json
+    python experiments/loader/run.py            13 minutes on 2 idle cores, writes results.json
     python experiments/loader/run.py --quick    under a minute, prints only
 
 Both decode 256x320 JPEGs and shrink them to 224x224, antialiased, on the same number of threads.
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "loader")
     parser.add_argument("--steps", type=int, default=16_000, help="steps in the set")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of one measurement")
     parser.add_argument("--buffer", type=int, default=10_000, help="tf.data's shuffle buffer")
     parser.add_argument("--large-buffer", type=int, default=100_000, help="another, once")
     parser.add_argument("--batches", type=int, default=5_000, help="over which memory may grow")
