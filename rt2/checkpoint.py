@@ -15,7 +15,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from rt2.errors import UserError
 from rt2.models.build import Model, Params
@@ -102,11 +104,15 @@ def read_tree(step_folder: pathlib.Path, item: str, target: Any) -> Any:
         for k, x in jax.tree_util.tree_leaves_with_path(target)
     }
     compare(step_folder / item, saved, wanted)
+    damage = None
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         try:
             tree = checkpointer.restore(step_folder / item, args=ocp.args.StandardRestore(target))
         except Exception as error:  # orbax and tensorstore raise many kinds; all mean damage here
-            raise DamagedCheckpointError(f"{step_folder / item}: damaged ({error})") from error
+            damage = error
+    if not _everywhere(damage is None):
+        reason = damage or "another process could not read its part"
+        raise DamagedCheckpointError(f"{step_folder / item}: damaged ({reason})") from damage
     for path, row in fingerprint(tree).items():
         if row != saved[path]:
             raise DamagedCheckpointError(
@@ -114,6 +120,11 @@ def read_tree(step_folder: pathlib.Path, item: str, target: Any) -> Any:
                 "disk). Use an earlier step, or copy the checkpoint again from its source"
             )
     return tree
+
+
+def _everywhere(good: bool) -> bool:
+    """Whether it is so on all processes of a run: they go on together or not at all."""
+    return bool(np.all(multihost_utils.process_allgather(np.array(good))))
 
 
 def compare(place: Any, saved: Mapping[str, list], wanted: Mapping[str, list]) -> None:

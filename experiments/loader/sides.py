@@ -110,7 +110,7 @@ def ours(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
         return {"image": image.resize(example.images[0], SIZE), "action": example.action}
 
     mixture = Mixture({"frames": (examples, args.batch_size)}, args.batch_size, 0, transform)
-    for batch in mixture.iterate(0, 0, 1, threads=args.threads, prefetch=1):
+    for batch in mixture.iterate(0, range(mixture.batch_size), threads=args.threads, prefetch=1):
         yield batch["image"]
 
 
