@@ -44,6 +44,9 @@ EXTRAS = {
     "remote": ["aiohttp>=3.14", "gcsfs>=2026.9", "s3fs>=2026.9"],  # http(s)://, gs://, s3://
     "beam": ["apache-beam>=2.77"],  # needs protobuf < 7: not in the lock
     "inspect": ["rerun-sdk>=0.41"],  # a recording beside the page; 170 MB: not in the lock
+    # The peers of `make parity`. Not in the lock: 1.5 GB for a comparison whose recorded results
+    # `make test` uses, and torch's build for CPUs comes from an index of its own.
+    "oracle": ["torch>=2.13", "transformers>=5.23"],
     "dev": [
         "aiohttp>=3.14",  # the tests of remote data
         "hypothesis>=6.170",
