@@ -14,7 +14,6 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -145,25 +144,24 @@ def _stored(path: pathlib.Path, mapped: mmap.mmap, member: zipfile.ZipInfo) -> C
     names = struct.unpack("<HH", mapped[member.header_offset + 26 : member.header_offset + 30])
     start = member.header_offset + 30 + sum(names)
     try:
-        dtype, shape, offset = _npy_header(mapped[start : start + min(member.file_size, 65536)])
+        dtype, shape, order, offset = _npy_header(memoryview(mapped)[start:])
     except (ValueError, SyntaxError, KeyError, struct.error) as error:
         raise WeightsError(f"{path}: {member.filename} is no array ({error!r})") from error
     if offset + dtype.itemsize * math.prod(shape) != member.file_size:
         raise WeightsError(f"{path}: {member.filename} has not the bytes of {dtype} {shape}")
-    return _view(mapped, dtype, shape, start + offset)
+    return _view(mapped, dtype, shape, start + offset, order)
 
 
-def _npy_header(data: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
-    """(dtype, shape, length of the header) of an npy file that starts with `data`."""
-    if data[:6] != b"\x93NUMPY":
+def _npy_header(data: memoryview) -> tuple[np.dtype, tuple[int, ...], str, int]:
+    """(dtype, shape, order, length of the header) of an npy file that starts with `data`."""
+    if bytes(data[:6]) != b"\x93NUMPY":
         raise ValueError("not in numpy's format")
     field = NPY_HEADERS[data[6]]
     begin = 8 + struct.calcsize(field)
     (length,) = struct.unpack(field, data[8:begin])
-    row = ast.literal_eval(data[begin : begin + length].decode("latin1"))
-    if row["fortran_order"]:
-        raise ValueError("Fortran order")
-    return _dtype(np.dtype(row["descr"])), tuple(row["shape"]), begin + length
+    row = ast.literal_eval(bytes(data[begin : begin + length]).decode("latin1"))
+    order = "F" if row["fortran_order"] else "C"
+    return _dtype(np.dtype(row["descr"])), tuple(row["shape"]), order, begin + length
 
 
 def _compressed(path: pathlib.Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable:
@@ -190,5 +188,7 @@ def _map(path: pathlib.Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _view(mapped: mmap.mmap, dtype: np.dtype, shape: tuple[int, ...], start: int) -> Any:
-    return lambda: np.ndarray(shape, dtype, buffer=mapped, offset=start)
+def _view(
+    mapped: mmap.mmap, dtype: np.dtype, shape: tuple[int, ...], start: int, order: str = "C"
+) -> Callable[[], np.ndarray]:
+    return lambda: np.ndarray(shape, dtype, buffer=mapped, offset=start, order=order)

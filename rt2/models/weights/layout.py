@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Row:
     theirs: str | tuple[str, ...]
     how: str | Reshape
 
-    def names(self, layer: int | None = None) -> tuple[str, ...]:
+    def names(self, layer: int | str = 0) -> tuple[str, ...]:
         """Their names for one layer of a stack."""
         names = (self.theirs,) if isinstance(self.theirs, str) else self.theirs
         return tuple(name.replace("{}", str(layer)) for name in names)
@@ -53,13 +53,12 @@ class Row:
 class Layout:
     """The rows of one kind of file, and what else may stand in it.
 
-    `sign` is a name that only this layout has. `renames` are beginnings of names that other writers
-    of the same layout use. `same` are tensors that must equal another one. `dropped` are patterns
-    of names that no part of ours reads, with the reason.
+    `renames` are beginnings of names that other writers of the same layout use, replaced in this
+    order. `same` are tensors that must equal another one. `dropped` are patterns of names that no
+    part of ours reads, with the reason.
     """
 
     name: str
-    sign: str
     rows: tuple[Row, ...]
     renames: tuple[tuple[str, str], ...] = ()
     same: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -69,13 +68,20 @@ class Layout:
         """`name` as the rows write it."""
         for old, new in self.renames:
             if name.startswith(old):
-                return new + name[len(old) :]
+                name = new + name[len(old) :]
         return name
 
     def drops(self, name: str) -> str | None:
         """Why `name` is left out, None where it must be used."""
         reasons = (why for pattern, why in self.dropped.items() if re.fullmatch(pattern, name))
         return next(reasons, None)
+
+    def likeness(self, names: Iterable[str]) -> float:
+        """Names, layers apart, that the layout and a file share, of those that either has."""
+        renamed = (self.renamed(name) for name in names)
+        there = {_kind(name) for name in renamed if not self.drops(name) and name not in self.same}
+        wanted = {_kind(name) for row in self.rows for name in row.names()}
+        return len(wanted & there) / len(wanted | there)
 
 
 def rearrange(pattern: str, shape: tuple[int, ...], tensor: np.ndarray) -> np.ndarray:
@@ -102,6 +108,10 @@ def rearrange(pattern: str, shape: tuple[int, ...], tensor: np.ndarray) -> np.nd
     order = [flat.index(axis) for group in right for axis in group]
     split = tensor.reshape([sizes[axis] for axis in flat]).transpose(order)
     return split.reshape([math.prod(sizes[axis] for axis in group) for group in right])
+
+
+def _kind(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _axes(side: str) -> list[list[str]]:

@@ -20,7 +20,7 @@ from rt2.models.weights import paligemma, t5, vit
 from rt2.models.weights.files import Tensors, WeightsError
 from rt2.models.weights.layout import Layout, Row
 
-LAYOUTS = (  # the first whose sign is in the file: a whole model stands before its tower
+LAYOUTS = (
     paligemma.PALIGEMMA,
     paligemma.BIG_VISION_PALIGEMMA,
     paligemma.GEMMA,
@@ -31,6 +31,7 @@ LAYOUTS = (  # the first whose sign is in the file: a whole model stands before 
     vit.BIG_VISION_SCANNED,
 )
 OTHER_ROWS = 2048  # largest difference between two vocabularies that are the same but for additions
+LIKE = 0.5  # least likeness of a layout and a file of it
 SHOWN = 12  # lines of an error
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,10 @@ def find(tensors: Tensors, model: Model, part: str = "") -> Found:
 def _layout(tensors: Tensors, model: Model) -> tuple[Layout, dict[str, str]]:
     if set(tensors) & set(model.shapes):  # our own names
         rows = tuple(Row(path, path, lambda _, x: x) for path in sorted({*tensors, *model.shapes}))
-        return Layout("rt2", "", rows), {name: name for name in tensors}
-    for layout in LAYOUTS:
-        names = {layout.renamed(name): name for name in tensors}
-        if layout.sign in names:
-            return layout, names
+        return Layout("rt2", rows), {name: name for name in tensors}
+    layout = max(LAYOUTS, key=lambda layout: layout.likeness(tensors))
+    if layout.likeness(tensors) >= LIKE:
+        return layout, {layout.renamed(name): name for name in tensors}
     known = ", ".join(layout.name for layout in LAYOUTS)
     raise WeightsError(
         f"{tensors.path}: no known layout has the names {some(sorted(tensors))}; known: {known}"
@@ -107,7 +107,7 @@ def sources(found: Found, model: Model) -> dict[str, list[np.ndarray]]:
         try:
             made[path] = _pieces(found, rows[path], model)
         except ValueError as error:
-            theirs = [f"{name} {list(found[name].shape)}" for name in names]
+            theirs = [f"{found.names[name]} {list(found[name].shape)}" for name in names]
             problems.append(f"{path} {list(shape.shape)} from {some(theirs)}: {error}")
     problems += _leftovers(found, model)
     if problems:
@@ -132,19 +132,22 @@ def _leftovers(found: Found, model: Model) -> list[str]:
         if name in found.layout.same:
             other = found.layout.same[name]
             if other not in found.names or not np.array_equal(found[name], found[other]):
-                problems.append(f"{name} is not the same as {other}, and the model has only one")
+                problems.append(
+                    f"{found.names[name]} is not the same as {other}, and the model has only one"
+                )
         elif name in users:
             unread = not set(users[name]) & set(model.shapes)
             if unread and _part(users[name][0]) in found.parts:
-                problems.append(f"{name}: the model has no {users[name][0]}")
+                problems.append(f"{found.names[name]}: the model has no {users[name][0]}")
         elif not found.layout.drops(name):
-            problems.append(f"{name} {list(found[name].shape)}: {_why(found, name, model)}")
+            shape = list(found[name].shape)
+            problems.append(f"{found.names[name]} {shape}: {_why(found, name, model)}")
     return problems
 
 
 def _why(found: Found, name: str, model: Model) -> str:
     for row in found.layout.rows:
-        pattern = re.escape(row.names()[0]).replace(r"\{\}", r"\d+")
+        pattern = re.escape(row.names("{}")[0]).replace(r"\{\}", r"\d+")
         if row.stacked and re.fullmatch(pattern, name) and row.ours in model.shapes:
             return f"the model has only {model.shapes[row.ours].shape[0]} layers"
     return "left over, nothing reads it"
@@ -170,9 +173,10 @@ def _pieces(found: Found, row: Row, model: Model) -> list[np.ndarray]:
         pieces = [_fit_positions(pieces[0], shape[0])]
     elif model.axes[row.ours][0] == "vocab":
         pieces = fit_rows(pieces[0], shape[0])
-    comes_to = [sum(map(len, pieces)), *pieces[0].shape[1:]]
-    if comes_to != list(shape):
-        raise ValueError(f"it comes to {comes_to}")
+    for piece in pieces:
+        comes_to = [sum(map(len, pieces)), *piece.shape[1:]]
+        if comes_to != list(shape):
+            raise ValueError(f"it comes to {comes_to}")
     return pieces
 
 

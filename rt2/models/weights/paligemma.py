@@ -56,7 +56,6 @@ _TIED = {"language_model.lm_head.weight": f"{_GEMMA}.embed_tokens.weight"}
 
 GEMMA = Layout(
     name="Gemma (Hugging Face)",
-    sign=f"{_GEMMA}.embed_tokens.weight",
     rows=_gemma_rows(),
     renames=(("model.", f"{_GEMMA}."), ("lm_head.", "language_model.lm_head.")),
     same=_TIED,
@@ -64,18 +63,15 @@ GEMMA = Layout(
 
 PALIGEMMA = Layout(
     name="PaliGemma (Hugging Face)",
-    sign="multi_modal_projector.linear.weight",
     rows=(
         *siglip_rows("vision_tower."),
         *linear("projection", "multi_modal_projector.linear", "d w -> w d"),
         *_gemma_rows(),
     ),
     renames=(
-        ("vision_tower.vision_model.", "vision_tower."),
-        ("model.vision_tower.vision_model.", "vision_tower."),
-        ("model.vision_tower.", "vision_tower."),
-        ("model.multi_modal_projector.", "multi_modal_projector."),
         ("model.language_model.", f"{_GEMMA}."),
+        ("model.", ""),
+        ("vision_tower.vision_model.", "vision_tower."),
         ("lm_head.", "language_model.lm_head."),
     ),
     same=_TIED,
@@ -89,7 +85,6 @@ _LAYERS = "llm/layers"
 
 BIG_VISION_PALIGEMMA = Layout(
     name="PaliGemma (big_vision npz)",
-    sign="llm/embedder/input_embedding",
     rows=(
         *big_vision_rows(scanned=True),
         Row("projection/kernel", "img/head/kernel", "w d -> w d"),

@@ -50,7 +50,6 @@ def _stack(side: str, sublayers: tuple[str, ...]) -> list[Row]:
 
 T5 = Layout(
     name="T5 v1.1 (Hugging Face)",
-    sign="encoder.block.0.layer.0.SelfAttention.q.weight",
     rows=(
         Row("text/embedding", "shared.weight", "v d -> v d"),
         Row("text/head", "lm_head.weight", "v d -> v d"),

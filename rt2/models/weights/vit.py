@@ -59,7 +59,6 @@ _CLASS = ("embeddings.cls_token", "embeddings.position_embeddings")
 
 VIT = Layout(
     name="ViT (Hugging Face)",
-    sign="embeddings.patch_embeddings.projection.weight",
     rows=(
         Row("vision/class_token", _CLASS, class_token),
         Row("vision/position", "embeddings.position_embeddings", patch_positions),
@@ -100,7 +99,6 @@ _SIGLIP_ALONE = ("embeddings.", "encoder.", "post_layernorm.", "head.")
 
 SIGLIP = Layout(
     name="SigLIP (Hugging Face)",
-    sign="vision_model.embeddings.patch_embedding.weight",
     rows=siglip_rows("vision_model."),
     renames=tuple((name, f"vision_model.{name}") for name in _SIGLIP_ALONE),
     dropped={
@@ -146,7 +144,6 @@ def big_vision_rows(scanned: bool) -> tuple[Row, ...]:
 
 # a tower alone has no "img/"; training writes everything below "params/" and the optimizer beside
 BIG_VISION_RENAMES = (
-    ("params/img/", "img/"),
     ("params/", ""),
     *((name, f"img/{name}") for name in ("embedding/", "pos_embedding", "Transformer/")),
 )
@@ -158,10 +155,8 @@ BIG_VISION_DROPPED = {
 
 
 def _big_vision(scanned: bool) -> Layout:
-    first = "encoderblock" if scanned else "encoderblock_0"
     return Layout(
         name=f"ViT (big_vision npz{', layers in one' if scanned else ''})",
-        sign=f"img/Transformer/{first}/LayerNorm_0/scale",
         rows=big_vision_rows(scanned),
         renames=BIG_VISION_RENAMES,
         dropped=BIG_VISION_DROPPED,
