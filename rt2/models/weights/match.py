@@ -56,26 +56,37 @@ def find(tensors: Tensors, model: Model, part: str = "") -> Found:
 
     Raises WeightsError where no layout fits or the file has nothing for `part`.
     """
-    layout, names = _layout(tensors, model)
-    parts = tuple(sorted({_part(row.ours) for row in layout.rows}))
+    layout = _own_layout(tensors, model) or layout_of(tensors)
+    parts = parts_of(layout)
     if part and part not in parts:
         raise WeightsError(f"{tensors.path}: {layout.name} has no part {part!r}; it has {parts}")
     parts = (part,) if part else parts
     rows = tuple(row for row in layout.rows if _part(row.ours) in parts)
+    names = {layout.renamed(name): name for name in tensors}
     return Found(tensors, layout, names, rows, parts)
 
 
-def _layout(tensors: Tensors, model: Model) -> tuple[Layout, dict[str, str]]:
-    if set(tensors) & set(model.shapes):  # our own names
-        rows = tuple(Row(path, path, lambda _, x: x) for path in sorted({*tensors, *model.shapes}))
-        return Layout("rt2", rows), {name: name for name in tensors}
+def layout_of(tensors: Tensors) -> Layout:
+    """The layout of a public file. Raises WeightsError where none is like it."""
     layout = max(LAYOUTS, key=lambda layout: layout.likeness(tensors))
     if layout.likeness(tensors) >= LIKE:
-        return layout, {layout.renamed(name): name for name in tensors}
-    known = ", ".join(layout.name for layout in LAYOUTS)
+        return layout
     raise WeightsError(
-        f"{tensors.path}: no known layout has the names {some(sorted(tensors))}; known: {known}"
+        f"{tensors.path}: no known layout has the names {some(sorted(tensors))}; known: "
+        + ", ".join(layout.name for layout in LAYOUTS)
     )
+
+
+def parts_of(layout: Layout) -> tuple[str, ...]:
+    """The parts of a model that a layout fills: projection, text, vision."""
+    return tuple(sorted({_part(row.ours) for row in layout.rows}))
+
+
+def _own_layout(tensors: Tensors, model: Model) -> Layout | None:
+    if not set(tensors) & set(model.shapes):
+        return None
+    paths = sorted({*tensors, *model.shapes})
+    return Layout("rt2", tuple(Row(path, path, lambda _, tensor: tensor) for path in paths))
 
 
 def dropped(found: Found) -> dict[str, list[str]]:
