@@ -31,6 +31,7 @@ LAYOUTS = (
     vit.BIG_VISION_SCANNED,
 )
 OTHER_ROWS = 2048  # largest difference between two vocabularies that are the same but for additions
+OWN = "rt2"
 LIKE = 0.5  # least likeness of a layout and a file of it
 SHOWN = 12  # lines of an error
 
@@ -86,7 +87,7 @@ def _own_layout(tensors: Tensors, model: Model) -> Layout | None:
     if not set(tensors) & set(model.shapes):
         return None
     paths = sorted({*tensors, *model.shapes})
-    return Layout("rt2", tuple(Row(path, path, lambda _, tensor: tensor) for path in paths))
+    return Layout(OWN, tuple(Row(path, path, lambda _, tensor: tensor) for path in paths))
 
 
 def dropped(found: Found) -> dict[str, list[str]]:
@@ -183,7 +184,9 @@ def _pieces(found: Found, row: Row, model: Model) -> list[np.ndarray]:
     if row.ours == "vision/position":
         pieces = [_fit_positions(pieces[0], shape[0])]
     elif model.axes[row.ours][0] == "vocab":
-        pieces = fit_rows(pieces[0], shape[0])
+        own = found.layout.name == OWN  # whose tokenizer is compared by its digest
+        vocab = len(pieces[0]) if own else model.config.text.vocab
+        pieces = fit_rows(pieces[0], shape[0], vocab)
     for piece in pieces:
         comes_to = [sum(map(len, pieces)), *piece.shape[1:]]
         if comes_to != list(shape):
@@ -198,16 +201,16 @@ def _fit_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
     return np.asarray(model_vit.resample_positions(positions.astype(np.float32), tokens))
 
 
-def fit_rows(table: np.ndarray, rows: int) -> list[np.ndarray]:
+def fit_rows(table: np.ndarray, rows: int, vocab: int) -> list[np.ndarray]:
     """A table [V, D] as one of `rows`, in pieces: rows beyond V are its mean, surplus ones go.
 
-    The mean row makes a new token as likely as an average one. Raises ValueError where more than
-    OTHER_ROWS differ: that is the table of another tokenizer.
+    The mean row makes a new token as likely as an average one. Raises ValueError where V and the
+    `vocab` tokens of the tokenizer differ by more than OTHER_ROWS: they do not belong together.
     """
-    if abs(len(table) - rows) > OTHER_ROWS:
+    if abs(len(table) - vocab) > OTHER_ROWS:
         raise ValueError(
-            f"a table of {len(table)} rows is not that of the model's tokenizer, which has {rows}. "
-            "Is --config.tokenizer.path the tokenizer of these weights?"
+            f"a table of {len(table)} rows is not that of a tokenizer with {vocab} pieces. Is "
+            "--config.tokenizer.path the tokenizer of these weights?"
         )
     if len(table) >= rows:
         return [table[:rows]]

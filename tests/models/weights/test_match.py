@@ -143,14 +143,14 @@ def test_one_part_of_a_file_is_taken_alone(cases, write):
 
 def test_another_number_of_rows():
     table = np.arange(12, dtype=np.float32).reshape(6, 2)
-    longer = np.concatenate(fit_rows(table, 8))
+    longer = np.concatenate(fit_rows(table, 8, 8))
     np.testing.assert_array_equal(longer[:6], table)
     np.testing.assert_array_equal(longer[6:], [[5, 6], [5, 6]])
-    np.testing.assert_array_equal(np.concatenate(fit_rows(table, 5)), table[:5])
+    np.testing.assert_array_equal(np.concatenate(fit_rows(table, 5, 5)), table[:5])
     many = np.broadcast_to(table[:1], (OTHER_ROWS + 7, 2))
-    for rows, tensor in ((OTHER_ROWS + 7, table), (6, many)):
-        with pytest.raises(ValueError, match="tokenizer"):
-            fit_rows(tensor, rows)
+    for tensor, vocab in ((table, OTHER_ROWS + 7), (many, 6)):
+        with pytest.raises(ValueError, match="tokenizer with"):
+            fit_rows(tensor, len(many), vocab)
 
 
 def test_extended_rows_reach_the_model(cases, write):
