@@ -27,7 +27,7 @@ evaluate          = $(bin)/python -m rt2.evaluate --checkpoint=$(WORKDIR) \
 TEST_ENV := NPROC=16 JAX_PLATFORMS=cpu JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train eval serve export plan inspect test lint faults lock clean
+.PHONY: help install data train eval serve export plan inspect test lint faults parity lock clean
 
 help: ## list the targets (the default)
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,11 @@ lint: $(installed) ## check style and formatting
 
 faults: $(installed) ## run the long fault tests
 	$(TEST_ENV) $(bin)/python -m pytest -q -m faults $(ARGS)
+
+parity: $(installed) ## compare imported weights with transformers (RECORD=1 keeps its outputs)
+	@$(bin)/python -c "import torch, transformers" || \
+	  { echo "first: $(bin)/pip install -e '.[oracle]'"; exit 1; }
+	$(TEST_ENV) RECORD=$(RECORD) $(bin)/python -m pytest -q -m oracle $(ARGS)
 
 # The hashes must be those of the public registry: no setting of this machine takes part.
 lock: $(installed) ## write requirements.lock anew from setup.py, with hashes

@@ -12,7 +12,10 @@ def get_config() -> ConfigDict:
     config.seed = 0  # parameters, order of the data and augmentation
     config.num_steps = 1000
     config.batch_size = 64  # rows over all devices and hosts
-    config.init_from = ""  # safetensors file or checkpoint to start from; empty is from scratch
+    # Weights to start from: a checkpoint, our safetensors, or public ones (.safetensors, .npz or a
+    # folder of them, known by their names); several with commas, each for the parts it has or for
+    # the one named: "vision:siglip.npz,text:t5-large/". Empty is from scratch.
+    config.init_from = ""
 
     config.frozen = ()  # beginnings of parameter paths that stay as init_from has them: "vision/"
 

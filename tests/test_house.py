@@ -16,9 +16,10 @@ FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marsh
 FORBIDDEN_CALLS = {"eval", "exec", "yaml.load", "torch.load", "os.system"}
 FORBIDDEN_ARGUMENTS = {"allow_pickle", "shell", "trust_remote_code"}
 
-TARGETS = (
-    "help install data train eval serve export plan inspect test lint faults lock clean".split()
-)
+TARGETS = [
+    *("help", "install", "data", "train", "eval", "serve", "export", "plan", "inspect", "test"),
+    *("lint", "faults", "parity", "lock", "clean"),
+]
 
 
 def sources(project: Path, *folders: str) -> list[Path]:

@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 import answering  # noqa: E402
 import grounding  # noqa: E402
 import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 import ml_collections  # noqa: E402
 
 from configs import tabletop  # noqa: E402
@@ -33,6 +34,7 @@ from rt2.evaluate import vqa  # noqa: E402
 from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.inference.policy import Policy, describe  # noqa: E402
 from rt2.models.build import Model, Params  # noqa: E402
+from rt2.models.weights import own  # noqa: E402
 from rt2.preprocess import Preprocess  # noqa: E402
 from rt2.train import loop, start  # noqa: E402
 from rt2.train.sources import open_sources  # noqa: E402
@@ -63,7 +65,7 @@ def main() -> None:
         "model": model.to_json(),
         "preprocess": preprocess.to_json(),
     }
-    start.write_safetensors(args.workdir / "tiny.safetensors", params, assets)
+    own.write_file(args.workdir / "tiny.safetensors", params, assets, jnp.bfloat16)
     metadata = describe(preprocess, {**assets, "eval": {}, "step": 0})
     measure(args.workdir, Policy(model, params, preprocess, metadata))
     if not args.quick:

@@ -1,5 +1,8 @@
 """python -m rt2.inference.export --checkpoint=DIR --out=DIR: a policy in a folder of its own.
 
+With --format=safetensors only its weights, in shards that config.init_from and other readers of
+safetensors take.
+
 The bundle runs without this package: weights and golden observations (safetensors), the decoding
 programs (jax.export: any batch size; CPU, CUDA and TPU), tokenizer, assets, the code that runs them
 (`rt2.inference.bundle_runtime` as bundle.py), requirements.txt and a manifest of digests.
@@ -23,11 +26,13 @@ import safetensors.numpy
 from jax import export as jax_export
 
 from rt2 import prompts
-from rt2.checkpoint import CheckpointError
+from rt2.checkpoint import FORMAT, CheckpointError
 from rt2.inference import bundle_runtime, decode
 from rt2.inference.metadata import public
 from rt2.inference.policy import Policy
 from rt2.models.build import Model
+from rt2.models.weights import own
+from rt2.models.weights.files import INDEX, open_tensors
 from rt2.preprocess import Preprocess, PreprocessError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -54,8 +59,7 @@ def write(policy: Policy, out: pathlib.Path) -> str:
     Returns the SHA-256 of its manifest, which names every byte of it. Raises ExportError where
     `out` holds anything, and BundleError where the bundle does not decode what `policy` decodes.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out}: exists and is not an empty folder; choose another --out")
+    _check_empty(out)
     golden, images = _golden(policy)
     programs = _programs(policy)
     files = {
@@ -76,6 +80,29 @@ def write(policy: Policy, out: pathlib.Path) -> str:
     (out / "manifest.json").write_bytes(manifest)  # last: without it the folder is no bundle
     bundle_runtime.Policy.load(out)
     return hashlib.sha256(manifest).hexdigest()
+
+
+def write_weights(policy: Policy, out: pathlib.Path, shard_bytes: int) -> str:
+    """Writes the weights of `policy` and what describes them into the new or empty folder `out`.
+
+    Returns the SHA-256 of their index. Raises ExportError where `out` holds anything.
+    """
+    _check_empty(out)
+    assets = {
+        "format": FORMAT,
+        "model": policy.model.to_json(),
+        "preprocess": policy.preprocess.to_json(),
+        "metadata": public(policy.metadata),
+    }
+    own.write_folder(out, policy.params, assets, shard_bytes)
+    (out / "tokenizer.model").write_bytes(policy.preprocess.tokenizer.model)
+    own.verify(open_tensors(out))
+    return hashlib.sha256((out / INDEX).read_bytes()).hexdigest()
+
+
+def _check_empty(out: pathlib.Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out}: exists and is not an empty folder; choose another --out")
 
 
 def _programs(policy: Policy) -> dict[str, bytes]:
@@ -239,16 +266,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--checkpoint", type=pathlib.Path, required=True, help="a workdir, or one step's folder")
     add("--out", type=pathlib.Path, required=True, help="folder to write, new or empty")
+    add("--format", choices=("bundle", "safetensors"), default="bundle", help="what to write")
+    add("--shard-gb", type=float, default=5.0, help="largest file of --format=safetensors")
     args = parser.parse_args(argv)
     try:
         print(f"Loading {args.checkpoint} ...", flush=True)
         policy = Policy.load(args.checkpoint)
         print("Exporting and verifying ...", flush=True)
-        digest = write(policy, args.out)
+        if args.format == "bundle":
+            digest = write(policy, args.out)
+        else:
+            digest = write_weights(policy, args.out, int(args.shard_gb * 1e9))
     except (ExportError, CheckpointError, bundle_runtime.BundleError) as error:
         sys.exit(f"error: {error}")
     size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
-    print(f"{args.out}: {size:.1f} MB, manifest {digest[:16]}")
+    print(f"{args.out}: {size:.1f} MB, sha256 {digest[:16]}")
 
 
 if __name__ == "__main__":

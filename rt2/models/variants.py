@@ -7,6 +7,7 @@ between them, with as many parameters as tests/models/test_variants.py counts:
 | assembly       | vision    | text      | parameters     |                                    |
 | -------------- | --------- | --------- | -------------- | ---------------------------------- |
 | `base`         | B/16      | T5 base   | 333,965,568    | SigLIP B/16 and T5 v1.1 fill it    |
+| `base_vit`     | ViT-B/16  | T5 base   | 333,966,336    | ViT with its class token, T5 v1.1  |
 | `pali_3b`      | G/14      | mT5 large | 3,074,058,624  | PaLI                               |
 | `pali3_5b`     | G/14      | UL2-3B    | 4,695,939,456  | PaLI-3, RT-2 on Language-Table     |
 | `palix_55b`    | 22B/14    | UL2 50+50 | 54,024,360,960 | PaLI-X                             |
@@ -47,6 +48,17 @@ VISION = {
     ),
     # Zhai et al. 2022, table 2; Alabdulmohsin et al. 2023; Chen et al. 2023; Dehghani et al. 2023
     "B/16": _vit(768, 12, 3072, 12, patch=16),  # 85,797,120
+    # as its Hugging Face weights were trained and converted
+    "ViT-B/16": _vit(
+        768,
+        12,
+        3072,
+        12,
+        patch=16,
+        class_token=True,
+        activation="gelu_exact",
+        norm_epsilon=1e-12,
+    ),  # 85,797,888
     "L/16": _vit(1024, 24, 4096, 16, patch=16),  # 303,299,584
     "So400m/14": _vit(1152, 27, 4304, 16),  # 412,442,352
     "g/14": _vit(1408, 40, 6144, 16),  # 1,011,199,616
@@ -128,6 +140,7 @@ VARIANTS = {
     "tiny": ("tiny", "tiny"),
     "small": ("small", "small"),
     "base": ("B/16", "T5 base"),
+    "base_vit": ("ViT-B/16", "T5 base"),
     "pali_3b": ("G/14", "mT5 large"),
     "pali3_5b": ("G/14", "UL2-3B"),
     "palix_55b": ("22B/14", "UL2 50+50"),

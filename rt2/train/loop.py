@@ -24,13 +24,13 @@ from rt2.inference.policy import Policy, describe
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.preprocess import Preprocess
-from rt2.train import evaluation, inputs, sharding, start
+from rt2.train import evaluation, init_from, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.line import ALONE, Line
 from rt2.train.metrics import open_metrics, progress_figures, step_figures
 from rt2.train.optimizer import frozen_paths, make_optimizer
-from rt2.train.sources import Source, open_sources
 from rt2.train.preemption import Preempted, Preemption
+from rt2.train.sources import Source, open_sources
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
 PREFETCH = 4  # batches read ahead
@@ -179,12 +179,18 @@ def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, Tr
         log.info("resumed at step %d", state.step)
         return state, shardings
     log.info("%s model: %.2f M parameters", config.model.variant, settings.model.size / 1e6)
-    state = jax.jit(make, out_shardings=shardings)(jax.random.key(config.seed))
-    if config.init_from:
-        wanted = run.preprocess
-        loaded = start.load_params(config.init_from, settings.model, shardings.params, wanted)
-        state = state._replace(params=loaded)
-    return state, shardings
+    loaded = init_from.load_params(
+        config.init_from, settings.model, shardings.params, run.preprocess
+    )
+    init_from.check_frozen(settings.frozen, settings.model, loaded)
+
+    def rest(state: TrainState) -> TrainState:
+        """What was not loaded: a model that was is never in memory twice."""
+        return state._replace(params={k: v for k, v in state.params.items() if k not in loaded})
+
+    draw = jax.jit(lambda key: rest(make(key)), out_shardings=rest(shardings))
+    state = draw(jax.random.key(config.seed))
+    return state._replace(params=loaded | state.params), shardings
 
 
 def batches_from(

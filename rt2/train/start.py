@@ -1,35 +1,24 @@
-"""What a run starts from: tokenizer, action vocabulary, pre-trained parameters."""
+"""What a run starts from beside parameters: tokenizer, action vocabulary, preprocessing."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import logging
 import pathlib
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
-import safetensors
-import safetensors.numpy
 
-from rt2 import checkpoint
 from rt2.errors import ConfigError
 from rt2.models import variants
-from rt2.models.build import Model, Params
-from rt2.models.vit import resample_positions
 from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
-from rt2.train import inputs
+from rt2.train import init_from, inputs
 from rt2.train.sources import Source
 
 CORPUS_ROWS = 40_000  # web rows that a tokenizer is trained on
 VOCABULARIES = ("integer", "overwrite")
-POSITION = "vision/position"  # the one parameter whose shape goes by the image size
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +61,8 @@ def make_tokenizer(
     kept = workdir / "tokenizer.model"
     if config.tokenizer.path:
         return Tokenizer(pathlib.Path(config.tokenizer.path).read_bytes())
-    if config.init_from:
-        return read_start(config.init_from)[1].tokenizer
+    if (saved := init_from.tokenizer(config.init_from)) is not None:
+        return saved
     while jax.process_index() and not kept.exists():
         time.sleep(0.5)  # process 0 trains it; if it fails, it ends this one too
     if kept.exists():
@@ -85,78 +74,3 @@ def make_tokenizer(
     part.write_bytes(tokenizer.model)
     part.rename(kept)  # whole or not there, for those who wait for it
     return tokenizer
-
-
-def read_start(path: str) -> tuple[Model, Preprocess]:
-    """Model and preprocessing of a safetensors file or a checkpoint."""
-    return _described(path, _assets(path))
-
-
-def load_params(
-    path: str, model: Model, shardings: Mapping[str, Any], wanted: Preprocess
-) -> Params:
-    """Parameters of `path` for `model`, placed as `shardings` says.
-
-    Position embeddings of another image size are resampled. Raises CheckpointError where the model
-    or the tokenizer is another one.
-    """
-    saved, preprocess = read_start(path)
-    if preprocess.tokenizer.digest != wanted.tokenizer.digest:
-        raise checkpoint.CheckpointError(
-            f"{path}: trained with another tokenizer. Leave --config.tokenizer.path empty"
-        )
-    rows = _rows(saved)
-    checkpoint.compare(path, rows, _rows(model) | {POSITION: rows[POSITION]})
-    params = _read(path, saved, shardings)
-    resample = jax.jit(
-        functools.partial(resample_positions, tokens=model.config.vision.tokens),
-        out_shardings=shardings[POSITION],
-    )
-    return params | {POSITION: resample(params[POSITION])}
-
-
-def _read(path: str, model: Model, shardings: Mapping[str, Any]) -> Params:
-    if not path.endswith(".safetensors"):
-        return checkpoint.read_params(checkpoint.find(path), model, shardings)
-    arrays = safetensors.numpy.load_file(path)
-    return {
-        name: jax.device_put(jnp.asarray(array, jnp.float32), shardings[name])
-        for name, array in arrays.items()
-    }
-
-
-def write_safetensors(path: pathlib.Path, params: Params, assets: Mapping[str, Any]) -> None:
-    """Parameters as bfloat16, with what describes them in the file's metadata."""
-    arrays = {name: jax.device_get(array.astype(jnp.bfloat16)) for name, array in params.items()}
-    described = {key: assets[key] for key in ("format", "model", "preprocess")}
-    metadata = {"assets": json.dumps(described, sort_keys=True), "digest": _digest(arrays)}
-    safetensors.numpy.save_file(arrays, path, metadata=metadata)
-
-
-def _assets(path: str) -> dict[str, Any]:
-    if not path.endswith(".safetensors"):
-        return checkpoint.read_json(checkpoint.find(path), "assets")
-    if not pathlib.Path(path).is_file():
-        raise checkpoint.CheckpointError(
-            f"init_from={path}: no such file; leave it empty to train from scratch"
-        )
-    with safetensors.safe_open(path, "numpy") as file:
-        metadata = file.metadata()
-    if _digest(safetensors.numpy.load_file(path)) != metadata["digest"]:
-        raise checkpoint.DamagedCheckpointError(f"{path}: its bytes are not what was written")
-    return json.loads(metadata["assets"])
-
-
-def _described(path: str, assets: Mapping[str, Any]) -> tuple[Model, Preprocess]:
-    return Model.from_json(assets["model"]), Preprocess.from_json(assets["preprocess"])
-
-
-def _rows(model: Model) -> dict[str, list]:
-    return {path: [str(s.dtype), list(s.shape)] for path, s in model.shapes.items()}
-
-
-def _digest(arrays: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + arrays[name].tobytes())
-    return digest.hexdigest()

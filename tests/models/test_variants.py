@@ -15,6 +15,7 @@ from rt2.train.sharding import MESH_AXES, STRATEGIES, parameter_shardings
 # facts of the papers: exact sums over the published sizes, no head and no pooling
 VISION = {
     "B/16": 85_797_120,
+    "ViT-B/16": 85_797_120 + 768,
     "L/16": 303_299_584,
     "So400m/14": 412_442_352,
     "g/14": 1_011_199_616,
@@ -39,6 +40,7 @@ TEXT = {
 }
 ASSEMBLIES = {
     "base": ("B/16", "T5 base"),
+    "base_vit": ("ViT-B/16", "T5 base"),
     "pali_3b": ("G/14", "mT5 large"),
     "pali3_5b": ("G/14", "UL2-3B"),
     "palix_55b": ("22B/14", "UL2 50+50"),
