@@ -16,6 +16,7 @@ from absl import app, flags
 
 from rt2.errors import ConfigError, UserError
 from rt2.train.commandline import CONFIG, parse
+from rt2.train.line import AGAIN, Line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and figures go.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, and PORT - 1.")
@@ -41,9 +42,8 @@ def main(argv: list[str]) -> None:
     _train(line)
 
 
-def _train(line) -> None:
+def _train(line: Line) -> None:
     from rt2.train import hosts, loop
-    from rt2.train.line import AGAIN
     from rt2.train.preemption import Preempted
 
     try:
@@ -85,7 +85,7 @@ def _log_to_terminal(process: int) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)
 
 
-def _end(line, message: str) -> None:
+def _end(line: Line, message: str) -> None:
     """Ends at once where others may wait: a clean end would wait for them in turn."""
     if line.count == 1:
         sys.exit(message)
