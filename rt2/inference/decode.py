@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rt2.inference.constraint import constrain
-from rt2.models.pali import Pali
+from rt2.models.vision_language import VisionLanguage
 from rt2.tokenizer import EOS, PAD
 
 Array = jax.Array
@@ -25,7 +25,7 @@ class Decoded(NamedTuple):
     log_prob: Array
 
 
-def actions(module: Pali, image: Array, prefix: Array, table: Array) -> Decoded:
+def actions(module: VisionLanguage, image: Array, prefix: Array, table: Array) -> Decoded:
     """One action for every row: the logits of the allowed tokens alone are computed.
 
     table int32 [A, K], -1 where a slot allows fewer. `log_prob` is under the distribution that is
@@ -50,7 +50,9 @@ def actions(module: Pali, image: Array, prefix: Array, table: Array) -> Decoded:
     return Decoded(tokens.T, log_prob)
 
 
-def mixed(module: Pali, image: Array, prefix: Array, is_action: Array, allowed: Array) -> Decoded:
+def mixed(
+    module: VisionLanguage, image: Array, prefix: Array, is_action: Array, allowed: Array
+) -> Decoded:
     """Robot rows under the grammar and text rows freely, in one batch.
 
     is_action bool [B]; allowed bool [T, V]. A row that has ended emits pad.

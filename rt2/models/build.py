@@ -13,22 +13,30 @@ from typing import Any
 import jax
 from flax import nnx
 
+from rt2.models.decoder_only import DecoderConfig
 from rt2.models.encoder_decoder import TextConfig
 from rt2.models.pali import Pali, PaliConfig
+from rt2.models.palme import Palme, PalmeConfig
+from rt2.models.vision_language import VisionLanguage
 from rt2.models.vit import ViTConfig
 
 Params = dict[str, jax.Array]
+Config = PaliConfig | PalmeConfig
+FAMILIES = {PaliConfig: Pali, PalmeConfig: Palme}
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The module tree of `config`, without arrays."""
+    """The module tree of `config`, without arrays; the type of `config` decides the family."""
 
-    config: PaliConfig
+    config: Config
+
+    def _make(self, rngs: nnx.Rngs) -> VisionLanguage:
+        return FAMILIES[type(self.config)](self.config, rngs=rngs)
 
     @functools.cached_property
     def _abstract(self) -> tuple[nnx.GraphDef, nnx.State]:
-        return nnx.split(nnx.eval_shape(lambda: Pali(self.config, rngs=nnx.Rngs(0))))
+        return nnx.split(nnx.eval_shape(lambda: self._make(nnx.Rngs(0))))
 
     @functools.cached_property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -48,9 +56,9 @@ class Model:
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters; call it under `jax.jit` with output shardings."""
-        return _flat(nnx.state(Pali(self.config, rngs=nnx.Rngs(key))))
+        return _flat(nnx.state(self._make(nnx.Rngs(key))))
 
-    def module(self, params: Params) -> Pali:
+    def module(self, params: Params) -> VisionLanguage:
         """The module with `params` in it; pure, for use inside jit."""
         graph, state = self._abstract
         variables = [(keys, v.replace(params[_path(keys)])) for keys, v in nnx.to_flat_state(state)]
@@ -63,11 +71,14 @@ class Model:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Model:
         """The model that `to_json` wrote."""
+        family, text = PaliConfig, TextConfig
+        if "layers" in data["text"]:  # one stack of them, not an encoder's and a decoder's
+            family, text = PalmeConfig, DecoderConfig
         vision = {**data["vision"], "stem": tuple(data["vision"]["stem"])}
         return cls(
-            PaliConfig(
+            family(
                 vision=ViTConfig(**vision),
-                text=TextConfig(**data["text"]),
+                text=text(**data["text"]),
                 dtype=data["dtype"],
                 remat=data["remat"],
             )

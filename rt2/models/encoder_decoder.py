@@ -18,14 +18,14 @@ from flax import nnx
 from rt2.models import layers
 
 Array = jax.Array
-ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu}
 
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
     """Sizes of the text model; `tied_head` reuses the embedding as the output matrix (T5 1.0).
 
-    `vocab` is the tokenizer's; the tables have `rows`, rounded up so that they divide over a mesh.
+    `vocab` is the tokenizer's, and what the logits reach. The tables have `rows`: at least those of
+    the published weights, `table`, and rounded up so that they divide over a mesh.
     """
 
     width: int
@@ -38,11 +38,12 @@ class TextConfig:
     activation: str = "gelu"
     tied_head: bool = False
     mimetic: bool = False  # start of the attention, see layers.Attention
+    table: int = 0
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding and the head: `vocab` rounded up to a multiple of 128."""
-        return -(-self.vocab // 128) * 128
+        """Rows of the embedding and the head, a multiple of 128."""
+        return layers.table_rows(self.vocab, self.table)
 
 
 class Memory(NamedTuple):
@@ -107,7 +108,9 @@ def _attention(config: TextConfig, rngs: nnx.Rngs) -> layers.Attention:
 
 
 def _mlp(config: TextConfig, rngs: nnx.Rngs) -> layers.GatedMLP:
-    return layers.GatedMLP(config.width, config.mlp, ACTIVATIONS[config.activation], rngs=rngs)
+    return layers.GatedMLP(
+        config.width, config.mlp, layers.ACTIVATIONS[config.activation], rngs=rngs
+    )
 
 
 class EncoderLayer(nnx.Module):
@@ -234,21 +237,12 @@ class EncoderDecoder(nnx.Module):
         return self.decoder_norm(x)[:, 0], cache._replace(own_key=own_key, own_value=own_value)
 
     def logits(self, hidden: Array, tokens: Array | None = None) -> Array:
-        """float32 logits [..., K] of hidden states [..., D] for the ids int [K].
-
-        Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
-        """
+        """float32 logits of hidden states [..., D]; see `layers.token_logits`."""
         # with a tied table and no transform (Devlin et al. 2019), a decoder begins by repeating
         # what it attends to
         head = self.embedding[...] if self.head is None else self.head[...]
         hidden = hidden if self.transform is None else self.transform(hidden)
-        head = head if tokens is None else head[tokens]
-        logits = jnp.einsum(
-            "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
-        if tokens is not None or self.config.rows == self.config.vocab:
-            return logits
-        return jnp.where(jnp.arange(self.config.rows) < self.config.vocab, logits, -1e9)
+        return layers.token_logits(head, hidden, self.config.vocab, tokens)
 
 
 def param_head(config: TextConfig, rngs: nnx.Rngs) -> nnx.Param:

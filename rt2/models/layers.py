@@ -18,6 +18,14 @@ from flax import nnx
 Array = jax.Array
 MATCH = 12.0  # attention logit of two equal inputs at a mimetic start
 
+# Most published weights were trained with gelu's tanh approximation: T5 v1.1, Gemma, SigLIP and
+# everything of big_vision. The Hugging Face ViT was converted with the exact one.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": jax.nn.gelu,
+    "gelu_exact": lambda x: jax.nn.gelu(x, approximate=False),
+    "silu": jax.nn.silu,
+}
+
 
 def param(
     rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], std: float
@@ -71,7 +79,8 @@ def _orthogonal(key: Array, rows: int, columns: int) -> Array:
 class LayerNorm(nnx.Module):
     """Layer normalisation with scale and bias, computed in float32 (ViT)."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, epsilon: float = 1e-6, rngs: nnx.Rngs):
+        self.epsilon = epsilon
         self.scale = param(rngs, (width,), ("embed",), 0.0)
         self.scale[...] = jnp.ones(width)
         self.bias = param(rngs, (width,), ("embed",), 0.0)
@@ -79,21 +88,26 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: Array) -> Array:
         wide = x.astype(jnp.float32)
         wide = wide - wide.mean(-1, keepdims=True)
-        wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
+        wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + self.epsilon)
         return (wide * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
-    """Root-mean-square normalisation with a scale, computed in float32 (T5)."""
+    """Root-mean-square normalisation with a scale, computed in float32 (T5).
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
-        self.scale = param(rngs, (width,), ("embed",), 0.0)
-        self.scale[...] = jnp.ones(width)
+    Layer normalisation without bias and centring is the same. `axis` is the width's logical name.
+    The scale is kept as its distance from `offset` (Gemma: 1).
+    """
+
+    def __init__(self, width: int, *, axis: str = "embed", offset: float = 0.0, rngs: nnx.Rngs):
+        self.scale = param(rngs, (width,), (axis,), 0.0)
+        self.scale[...] = jnp.full(width, 1 - offset)
+        self.offset = offset
 
     def __call__(self, x: Array) -> Array:
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
-        return (wide * self.scale[...]).astype(x.dtype)
+        return (wide * (self.offset + self.scale[...])).astype(x.dtype)
 
 
 class Attention(nnx.Module):
@@ -102,6 +116,8 @@ class Attention(nnx.Module):
     `mimetic` starts from attention that looks for what is alike and passes it on unchanged: query
     and key share a projection, value and output undo each other (Trockman and Kolter 2023). Where
     pictures and words already share a space, a small model then binds them far sooner.
+
+    `normalised` scales every head's query and key to unit root mean square (ViT-22B, section 2).
     """
 
     def __init__(
@@ -114,6 +130,7 @@ class Attention(nnx.Module):
         scale: float,
         query_gain: float = 1.0,
         mimetic: bool = False,
+        normalised: bool = False,
         rngs: nnx.Rngs,
     ):
         embed, split = {"embed": width}, {"heads": heads, "head_dim": head_dim}
@@ -122,6 +139,10 @@ class Attention(nnx.Module):
         self.value = Linear(embed, split, bias=bias, rngs=rngs)
         self.out = Linear(split, embed, bias=bias, rngs=rngs)
         self.scale = scale
+        self.query_norm = self.key_norm = nnx.data(None)
+        if normalised:
+            self.query_norm = RMSNorm(head_dim, axis="head_dim", rngs=rngs)
+            self.key_norm = RMSNorm(head_dim, axis="head_dim", rngs=rngs)
         if mimetic:
             alike, passed = (_orthogonal(rngs.params(), width, heads * head_dim) for _ in range(2))
             # two equal inputs of unit variance then have the logit MATCH before any learning
@@ -134,7 +155,8 @@ class Attention(nnx.Module):
 
     def keys_values(self, x_BxSxD: Array) -> tuple[Array, Array]:
         """Keys and values [B, S, N, H]: what a cache holds."""
-        return self.key(x_BxSxD), self.value(x_BxSxD)
+        key = self.key(x_BxSxD)
+        return key if self.key_norm is None else self.key_norm(key), self.value(x_BxSxD)
 
     def attend(
         self,
@@ -145,8 +167,9 @@ class Attention(nnx.Module):
     ) -> Array:
         """[B, L, D]; `bias` float [*, N, L, S] is added, `mask` bool [*, 1, L, S] allows."""
         key, value = keys_values
+        query = self.query(x_BxLxD)
         mixed = jax.nn.dot_product_attention(
-            self.query(x_BxLxD),
+            query if self.query_norm is None else self.query_norm(query),
             key,
             value,
             bias=None if bias is None else bias.astype(x_BxLxD.dtype),
@@ -162,12 +185,15 @@ class Attention(nnx.Module):
 class MLP(nnx.Module):
     """Two-layer perceptron with biases (ViT)."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, hidden: int, activation: Callable[[Array], Array], *, rngs: nnx.Rngs
+    ):
         self.wide = Linear({"embed": width}, {"mlp": hidden}, bias=True, rngs=rngs)
         self.out = Linear({"mlp": hidden}, {"embed": width}, bias=True, rngs=rngs)
+        self.activation = activation
 
     def __call__(self, x: Array) -> Array:
-        return self.out(jax.nn.gelu(self.wide(x)))
+        return self.out(self.activation(self.wide(x)))
 
 
 class GatedMLP(nnx.Module):
@@ -184,6 +210,25 @@ class GatedMLP(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         return self.out(self.activation(self.gate(x)) * self.wide(x))
+
+
+def table_rows(vocab: int, table: int) -> int:
+    """Rows for `vocab` tokens, no fewer than `table`, in multiples that divide over a mesh."""
+    return -(-max(vocab, table) // 128) * 128
+
+
+def token_logits(head_RxD: Array, hidden: Array, vocab: int, tokens: Array | None = None) -> Array:
+    """float32 logits [..., K] of hidden states [..., D] for the ids `tokens` int [K].
+
+    Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
+    """
+    head = head_RxD if tokens is None else head_RxD[tokens]
+    logits = jnp.einsum(
+        "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+    if tokens is not None or len(head) == vocab:
+        return logits
+    return jnp.where(jnp.arange(len(head)) < vocab, logits, -1e9)
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:

@@ -1,20 +1,43 @@
-"""Every model size by name.
+"""Every model size by name, the published ones with the sizes of their papers.
 
 `debug` compiles in seconds, `tiny` learns the tabletop on a laptop CPU, `small` wants an
-accelerator or an afternoon. The published sizes are added with their weights' importers.
+accelerator or an afternoon. An assembly is a vision tower, a text model and the projection between
+them; counts are those of tests/models/test_variants.py:
+
+| assembly     | vision                   | text                               | parameters |
+| ------------ | ------------------------ | ---------------------------------- | ---------- |
+| `base`       | B/16, 85,797,120         | T5 v1.1 base, 247,577,856          | 0.33 B     |
+| `pali_3b`    | G/14, 1,842,772,352      | mT5 large, 1,229,581,312           | 3.07 B     |
+| `pali3_5b`   | G/14                     | UL2-3B, 2,849,757,184              | 4.70 B     |
+| `palix_55b`  | 22B/14, 21,750,251,520   | UL2 of 50+50 layers, 32,248,939,520 | 54.0 B    |
+| `palme_12b`  | e/14, 3,805,417,728      | PaLM-8B, 8,632,012,800             | 12.44 B    |
+| `paligemma_3b` | So400m/14, 412,442,352 | Gemma-2B, 2,508,531,712            | 2.92 B     |
+
+`pali3_5b` also stands in for RT-2-PaLI-X-5B, whose parts are unpublished, and for the model of
+Language-Table. The shape of UL2-3B is T5 XL's, and that of the 50+50 layers UL2-20B's: assumptions
+that give the published totals.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 
 from rt2.errors import ConfigError
+from rt2.models.build import Config
+from rt2.models.decoder_only import DecoderConfig
 from rt2.models.encoder_decoder import TextConfig
 from rt2.models.pali import PaliConfig
+from rt2.models.palme import PalmeConfig
 from rt2.models.vit import ViTConfig
 
-_VISION = {
+
+def _vit(width: int, depth: int, mlp: int, heads: int, patch: int = 14, **more) -> ViTConfig:
+    return ViTConfig(width, depth, mlp, heads, patch, image_size=224, **more)
+
+
+VISION = {
     "debug": ViTConfig(width=32, depth=2, mlp=64, heads=2, patch=16, image_size=64, stem=(8,)),
     "tiny": ViTConfig(
         width=192, depth=2, mlp=576, heads=4, patch=16, image_size=64, stem=(32, 64, 128)
@@ -22,55 +45,128 @@ _VISION = {
     "small": ViTConfig(
         width=384, depth=6, mlp=1536, heads=6, patch=8, image_size=64, stem=(32, 64, 128)
     ),
+    # Zhai et al. 2022, table 2; Alabdulmohsin et al. 2023; Chen et al. 2023; Dehghani et al. 2023
+    "B/16": _vit(768, 12, 3072, 12, patch=16),
+    "L/16": _vit(1024, 24, 4096, 16, patch=16),
+    "So400m/14": _vit(1152, 27, 4304, 16),
+    "g/14": _vit(1408, 40, 6144, 16),
+    "G/14": _vit(1664, 48, 8192, 16),
+    "e/14": _vit(1792, 56, 15360, 16),
+    "22B/14": _vit(6144, 48, 24576, 48, parallel=True),
 }
-_TEXT = {
-    "debug": dict(
+
+T5_ROWS, MT5_ROWS = 32_128, 250_112  # of the published tables; their tokenizers have fewer pieces
+
+
+def _t5(width: int, mlp: int, heads: int, layers: int, rows: int, **more) -> TextConfig:
+    return TextConfig(width, mlp, heads, 64, layers, layers, vocab=rows, **more)
+
+
+# a `vocab` of 0 takes the tokenizer's
+TEXT = {
+    "debug": TextConfig(
         width=32,
         mlp=64,
         heads=2,
         head_dim=16,
         encoder_layers=2,
         decoder_layers=2,
+        vocab=0,
         tied_head=True,
         mimetic=True,
     ),
-    "tiny": dict(
+    "tiny": TextConfig(
         width=192,
         mlp=384,
         heads=4,
         head_dim=48,
         encoder_layers=2,
         decoder_layers=1,
+        vocab=0,
         tied_head=True,
         mimetic=True,
     ),
-    "small": dict(
+    "small": TextConfig(
         width=384,
         mlp=1024,
         heads=6,
         head_dim=64,
         encoder_layers=4,
         decoder_layers=4,
+        vocab=0,
         mimetic=True,
     ),
+    # Raffel et al. 2020 (version 1.1); Xue et al. 2021; Tay et al. 2023
+    "T5 base": _t5(768, 2048, 12, 12, T5_ROWS),
+    "T5 large": _t5(1024, 2816, 16, 24, T5_ROWS),
+    "T5 XL": _t5(2048, 5120, 32, 24, T5_ROWS),
+    "T5 XXL": _t5(4096, 10240, 64, 24, T5_ROWS),
+    "mT5 base": _t5(768, 2048, 12, 12, MT5_ROWS),
+    "mT5 large": _t5(1024, 2816, 16, 24, MT5_ROWS),
+    "mT5 XL": _t5(2048, 5120, 32, 24, MT5_ROWS),
+    "mT5 XXL": _t5(4096, 10240, 64, 24, MT5_ROWS),
+    "UL2-3B": _t5(2048, 5120, 32, 24, T5_ROWS, activation="silu"),
+    "UL2-20B": TextConfig(4096, 16384, 16, 256, 32, 32, vocab=T5_ROWS, activation="silu"),
+    "UL2 50+50": TextConfig(4096, 16384, 16, 256, 50, 50, vocab=MT5_ROWS, activation="silu"),
+    "palme_debug": DecoderConfig(32, 64, 2, 1, 16, 2, vocab=0, activation="silu", parallel=True),
+    # Chowdhery et al. 2022; Gemma 2024, with PaliGemma's 256,000 + 1,024 + 128 tokens
+    "PaLM-8B": DecoderConfig(
+        4096, 16384, 16, 1, 256, 32, vocab=256_000, activation="silu", parallel=True
+    ),
+    "Gemma-2B": DecoderConfig(
+        2048, 16384, 8, 1, 256, 18, vocab=257_152, activation="gelu", parallel=False
+    ),
 }
-VARIANTS = tuple(_VISION)
+
+VARIANTS = {
+    "debug": ("debug", "debug"),
+    "tiny": ("tiny", "tiny"),
+    "small": ("small", "small"),
+    "base": ("B/16", "T5 base"),
+    "pali_3b": ("G/14", "mT5 large"),
+    "pali3_5b": ("G/14", "UL2-3B"),
+    "palix_55b": ("22B/14", "UL2 50+50"),
+    "palme_debug": ("debug", "palme_debug"),
+    "palme_12b": ("e/14", "PaLM-8B"),
+    "paligemma_3b": ("So400m/14", "Gemma-2B"),
+}
+"""Assembly -> (vision tower, text model)."""
 
 
 def vision(variant: str, image_size: int) -> ViTConfig:
-    """The vision tower of a named size; `image_size` 0 keeps the variant's own."""
+    """The vision tower of a named assembly; `image_size` 0 keeps its own.
+
+    Raises ConfigError for an unknown name, and for a size that the patches do not fill.
+    """
     if variant not in VARIANTS:
-        near = difflib.get_close_matches(variant, VARIANTS, 1)
+        raise ConfigError(_unknown("config.model.variant", variant, VARIANTS))
+    tower = VISION[VARIANTS[variant][0]]
+    if not image_size:
+        return tower
+    below = image_size // tower.patch * tower.patch
+    if image_size < tower.patch or image_size != below:
+        sizes = sorted({max(size, tower.patch) for size in (below, below + tower.patch)})
         raise ConfigError(
-            f"no model variant {variant!r}; known: {', '.join(VARIANTS)}"
-            + (f". Did you mean {near[0]!r}?" if near else "")
+            f"config.model.image_size={image_size}: no whole number of patches of {tower.patch} "
+            f"pixels; nearest: {', '.join(map(str, sizes))}"
         )
-    tower = _VISION[variant]
-    return dataclasses.replace(tower, image_size=image_size) if image_size else tower
+    return dataclasses.replace(tower, image_size=image_size)
 
 
-def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> PaliConfig:
-    """The configuration of a named size for a tokenizer of `vocab` pieces."""
+def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> Config:
+    """The configuration of a named assembly for a tokenizer of `vocab` pieces.
+
+    A published text model keeps the rows of its published tables; those that the tokenizer does not
+    reach are never predicted. A tokenizer with more pieces extends the tables.
+    """
     tower = vision(variant, image_size)
-    text = TextConfig(vocab=vocab, **_TEXT[variant])
-    return PaliConfig(vision=tower, text=text, dtype=dtype, remat=remat)
+    size = TEXT[VARIANTS[variant][1]]
+    text = dataclasses.replace(size, vocab=vocab, table=size.vocab)
+    family = PalmeConfig if isinstance(text, DecoderConfig) else PaliConfig
+    return family(vision=tower, text=text, dtype=dtype, remat=remat)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    return f"{what}: no {name!r}; known: {', '.join(known)}{hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -19,12 +20,14 @@ from rt2 import checkpoint
 from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model, Params
+from rt2.models.vit import resample_positions
 from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
 from rt2.train import inputs
 
 CORPUS_ROWS = 40_000  # web rows that a tokenizer is trained on
 VOCABULARIES = ("integer", "overwrite")
+POSITION = "vision/position"  # the one parameter whose shape goes by the image size
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +90,25 @@ def load_params(
 ) -> Params:
     """Parameters of `path` for `model`, placed as `shardings` says.
 
-    Raises CheckpointError where the model or the tokenizer is another one.
+    Position embeddings of another image size are resampled. Raises CheckpointError where the model
+    or the tokenizer is another one.
     """
     saved, preprocess = read_start(path)
     if preprocess.tokenizer.digest != wanted.tokenizer.digest:
         raise checkpoint.CheckpointError(
             f"{path}: trained with another tokenizer. Leave --config.tokenizer.path empty"
         )
-    checkpoint.compare(path, _rows(saved), _rows(model))
+    rows = _rows(saved)
+    checkpoint.compare(path, rows, _rows(model) | {POSITION: rows[POSITION]})
+    params = _read(path, saved, shardings)
+    resample = jax.jit(
+        functools.partial(resample_positions, tokens=model.config.vision.tokens),
+        out_shardings=shardings[POSITION],
+    )
+    return params | {POSITION: resample(params[POSITION])}
+
+
+def _read(path: str, model: Model, shardings: Mapping[str, Any]) -> Params:
     if not path.endswith(".safetensors"):
         return checkpoint.read_params(checkpoint.find(path), model, shardings)
     arrays = safetensors.numpy.load_file(path)

@@ -1,10 +1,11 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from rt2.errors import ConfigError
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.models.encoder_decoder import RelativePosition
@@ -13,9 +14,18 @@ from rt2.models.layers import Attention
 VOCAB, T = 256, 6
 
 
+def make(variant, dtype="float32", remat=False, vocab=VOCAB):
+    return Model(variants.config(variant, vocab=vocab, dtype=dtype, remat=remat, image_size=0))
+
+
+@pytest.fixture(scope="module", params=["debug", "palme_debug"])
+def variant(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def model():
-    return Model(variants.config("debug", vocab=VOCAB, dtype="float32", remat=False, image_size=0))
+def model(variant):
+    return make(variant)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +45,15 @@ def batch():
     }
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def logits(model, params, batch):
-    return model.module(params)(batch["image"], batch["prefix"], batch["target"])
+    return model.module(params)(
+        batch["image"], batch["prefix"], batch["target"], batch.get("has_image")
+    )
 
 
 def test_cached_decoding_equals_teacher_forcing(model, params, batch):
+    @jax.jit
     def cached(params):
         module = model.module(params)
         cache = module.start(module.encode(batch["image"], batch["prefix"]), T)
@@ -73,6 +87,14 @@ def test_padding_of_the_prefix_changes_nothing(model, params, batch):
     )
 
 
+def test_what_is_no_image_changes_nothing(model, params, batch):
+    some = batch | {"has_image": np.array([True, False, True])}
+    before = logits(model, params, some)
+    after = logits(model, params, some | {"image": 255 - batch["image"]})
+    np.testing.assert_allclose(after[1], before[1], atol=1e-6)
+    assert np.abs(after[0] - before[0]).max() > 1e-3
+
+
 def test_image_and_prefix_matter(model, params, batch):
     whole = logits(model, params, batch)
     other = batch | {"image": 255 - batch["image"]}
@@ -90,24 +112,22 @@ def test_two_images_give_twice_the_visual_tokens(model, params, batch):
     np.testing.assert_allclose(both[:, : one.shape[1]], one, atol=1e-5)
 
 
-def test_remat_and_bfloat16_change_no_shape_and_little_value(model, params, batch):
-    remat = Model(variants.config("debug", vocab=VOCAB, dtype="float32", remat=True, image_size=0))
+@functools.partial(jax.jit, static_argnums=0)
+def gradient(model, params, batch):
+    return jax.grad(lambda params: logits(model, params, batch).var())(params)
 
-    def loss(some, params):
-        return logits(some, params, batch).var()
 
-    plain, again = (jax.grad(lambda p, m=m: loss(m, p))(params) for m in (model, remat))
+def test_remat_and_bfloat16_change_no_shape_and_little_value(variant, model, params, batch):
+    plain, again = (gradient(m, params, batch) for m in (model, make(variant, remat=True)))
     for path in plain:
         np.testing.assert_allclose(plain[path], again[path], atol=1e-6, err_msg=path)
-    half = Model(variants.config("debug", vocab=VOCAB, dtype="bfloat16", remat=False, image_size=0))
-    coarse = logits(half, params, batch)
+    coarse = logits(make(variant, "bfloat16"), params, batch)
     assert coarse.dtype == jnp.float32
     assert 1e-6 < np.abs(coarse - logits(model, params, batch)).max() < 0.2
 
 
 def test_every_parameter_gets_a_gradient_and_names_its_axes(model, params, batch):
-    grads = jax.grad(lambda p: logits(model, p, batch).var())(params)
-    for path, grad in grads.items():
+    for path, grad in gradient(model, params, batch).items():
         assert len(model.axes[path]) == grad.ndim, path
         # softmax is invariant to a bias on the keys
         if not path.endswith("key/bias"):
@@ -121,7 +141,7 @@ def test_some_rows_of_the_head_are_the_whole_head(model, params):
     np.testing.assert_allclose(module.logits(hidden, ids), module.logits(hidden)[:, ids], atol=1e-6)
 
 
-def test_relative_buckets_are_those_of_t5(model, params):
+def test_relative_buckets_are_those_of_t5():
     # literal values of the published mapping: 32 buckets, half by sign, logarithmic from 8 (16)
     def bucket(distance, bidirectional):
         table = RelativePosition(1, bidirectional, rngs=nnx.Rngs(0))
@@ -149,13 +169,10 @@ def test_a_mimetic_start_passes_on_what_is_alike():
     assert likeness[2] > 0.9 and likeness.argmax() == 2
 
 
-@pytest.mark.parametrize("variant, millions", [("debug", 0.5), ("tiny", 5), ("small", 33)])
-def test_sizes(variant, millions):
-    model = Model(variants.config(variant, vocab=6000, dtype="float32", remat=False, image_size=0))
+@pytest.mark.parametrize(
+    "name, millions", [("debug", 0.5), ("palme_debug", 0.5), ("tiny", 5), ("small", 33)]
+)
+def test_sizes(name, millions):
+    model = make(name, vocab=6000)
     assert model.size / 1e6 <= millions
     assert Model.from_json(model.to_json()) == model
-
-
-def test_unknown_variant_names_the_nearest():
-    with pytest.raises(ConfigError, match="'tiny'"):
-        variants.config("tinny", vocab=1, dtype="float32", remat=False, image_size=0)
