@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from rt2.models.build import Model
 
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH = PartitionSpec(("data", "fsdp"))
+LISTED = 4  # arrays named in the log of what stays whole
 
 Rules = Mapping[str | None, str | None]
 STRATEGIES: dict[str, Rules] = {
@@ -90,7 +91,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def parameter_shardings(model: Model, strategy: str, mesh: Mesh) -> dict[str, NamedSharding]:
     """A NamedSharding for every parameter of `model`, by its path.
 
-    An axis that does not divide over its mesh axis stays whole, and is logged.
+    An axis that does not divide over its mesh axis stays whole. So does a vector (a norm's scale, a
+    bias) over fsdp: it is smaller than the messages that would gather it.
     """
     if strategy not in STRATEGIES:
         raise ShardingError(f"strategy {strategy!r} is unknown; known: {sorted(STRATEGIES)}")
@@ -104,35 +106,71 @@ def parameter_shardings(model: Model, strategy: str, mesh: Mesh) -> dict[str, Na
 def _spec(
     path: str, axes: Sequence[str | None], shape: Sequence[int], rules: Rules, mesh: Mesh
 ) -> PartitionSpec:
+    vector = len([axis for axis in axes if axis != "layers"]) == 1
     spec: list[str | None] = []
     for axis, size in zip(axes, shape, strict=True):
         if axis not in rules:
             raise ShardingError(f"{path}: logical axis {axis!r} is in no rule of the strategy")
         target = rules[axis]
-        if target is not None and (size % mesh.shape[target] or target in spec):
-            log.info("%s: axis %s (%d) stays whole on %s", path, axis, size, target)
-            target = None
-        spec.append(target)
+        whole = target is None or target in spec or size % mesh.shape[target]
+        spec.append(None if whole or (vector and target == "fsdp") else target)
     return PartitionSpec(*spec)
 
 
 def state_shardings(tree: Any, parameters: Mapping[str, NamedSharding], model: Model, mesh: Mesh):
     """Shardings for any tree that holds arrays under parameter paths, such as optimizer moments.
 
-    An array of its parameter's shape is laid out as the parameter; the rest (counts, factored
-    moments) is replicated.
+    An array of its parameter's shape is laid out as the parameter, a factored moment as the axes
+    that it keeps; the rest (counts, placeholders) is replicated.
     """
 
     def place(keys, leaf):
         path = next((k.key for k in reversed(keys) if getattr(k, "key", None) in parameters), None)
-        same = path is not None and leaf.shape == model.shapes[path].shape
-        return parameters[path] if same else replicated(mesh)
+        if path is None:
+            return replicated(mesh)
+        kept = _kept_axes({getattr(k, "name", None) for k in keys}, model.shapes[path].shape, leaf)
+        return NamedSharding(mesh, PartitionSpec(*(parameters[path].spec[i] for i in kept)))
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def _kept_axes(fields: Set[str | None], shape: tuple[int, ...], leaf: Any) -> list[int]:
+    """The parameter's axes that `leaf` has, by the names of its fields in the optimizer's state.
+
+    Adafactor's v_row is a mean over the largest axis, v_col one over the second largest; optax
+    breaks ties as numpy's argsort does.
+    """
+    kept = list(range(len(shape)))
+    for field, rank in (("v_row", -1), ("v_col", -2)):
+        if field in fields and len(leaf.shape) == len(shape) - 1:
+            kept.remove(int(np.argsort(shape)[rank]))
+    return kept if leaf.shape == tuple(shape[i] for i in kept) else []
+
+
 def lay_out(make: Callable[[jax.Array], Any], model: Model, strategy: str, mesh: Mesh):
-    """(shapes, shardings) of the state that `make` draws from a key; no array is made."""
+    """(shapes, shardings) of the state that `make` draws from a key; no array is made.
+
+    What stays whole on every device is logged, once.
+    """
     shapes = jax.eval_shape(make, jax.random.key(0))
-    parameters = parameter_shardings(model, strategy, mesh)
-    return shapes, state_shardings(shapes, parameters, model, mesh)
+    shardings = state_shardings(shapes, parameter_shardings(model, strategy, mesh), model, mesh)
+    if mesh.shape["fsdp"] * mesh.shape["tensor"] > 1:
+        _report_whole(shapes, shardings)
+    return shapes, shardings
+
+
+def _report_whole(shapes: Any, shardings: Any) -> None:
+    sizes = {
+        jax.tree_util.keystr(keys): shape.size * shape.dtype.itemsize / 2**20
+        for (keys, shape), where in zip(
+            jax.tree_util.tree_leaves_with_path(shapes), jax.tree.leaves(shardings), strict=True
+        )
+        if where.is_fully_replicated
+    }
+    largest = sorted(sizes, key=sizes.get, reverse=True)[:LISTED]
+    log.info(
+        "%d arrays, %.1f MiB, stay whole on every device; the largest: %s",
+        len(sizes),
+        sum(sizes.values()),
+        ", ".join(f"{path} {sizes[path]:.2f} MiB" for path in largest),
+    )

@@ -1,13 +1,16 @@
 """Eight virtual devices: parameters are really spread, and the loss is that of one device."""
 
+import dataclasses
 import functools
+import logging
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, PartitionSpec
 
 from rt2.models import variants
 from rt2.models.build import Model
@@ -35,16 +38,17 @@ def batches(steps):
         }
 
 
-def run(sizes, devices, steps=10):
-    """Losses, final state and shardings of a run on a mesh."""
+FACTORED = dataclasses.replace(SETTINGS, optimizer=optax.adafactor(1e-2, 16))
+
+
+def run(sizes, devices, steps=10, settings=SETTINGS):
+    """Losses and final state of a run on a mesh."""
     mesh = sharding.make_mesh(sizes, devices)
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(functools.partial(init_state, SETTINGS), key)
-    parameters = sharding.parameter_shardings(MODEL, "fsdp+tp", mesh)
-    shardings = sharding.state_shardings(shapes, parameters, MODEL, mesh)
+    make = functools.partial(init_state, settings)
+    _, shardings = sharding.lay_out(make, MODEL, "fsdp+tp", mesh)
     with jax.set_mesh(mesh):
-        state = jax.jit(functools.partial(init_state, SETTINGS), out_shardings=shardings)(key)
-        step = jax.jit(functools.partial(train_step, SETTINGS), out_shardings=(shardings, None))
+        state = jax.jit(make, out_shardings=shardings)(jax.random.key(0))
+        step = jax.jit(functools.partial(train_step, settings), out_shardings=(shardings, None))
         losses = []
         for batch in batches(steps):
             placed = jax.device_put(batch, sharding.batch_sharding(mesh))
@@ -139,6 +143,84 @@ def test_every_parameter_of_the_small_model_is_covered():
         shape.size for path, shape in model.shapes.items() if specs[path].is_fully_replicated
     )
     assert whole < 0.01 * model.size
+
+
+def factored_update(sizes, devices):
+    """Updates and Adafactor's state after two updates on a mesh."""
+    mesh = sharding.make_mesh(sizes, devices)
+    _, shardings = sharding.lay_out(functools.partial(init_state, FACTORED), MODEL, "fsdp+tp", mesh)
+    rng = np.random.default_rng(0)
+    params, *grads = (
+        {path: rng.normal(size=x.shape).astype(np.float32) for path, x in MODEL.shapes.items()}
+        for _ in range(3)
+    )
+    params = jax.device_put(params, shardings.params)
+    state = jax.jit(FACTORED.optimizer.init, out_shardings=shardings.optimizer)(params)
+    update = jax.jit(
+        FACTORED.optimizer.update, out_shardings=(shardings.params, shardings.optimizer)
+    )
+    for grad in grads:
+        updates, state = update(jax.device_put(grad, shardings.params), state, params)
+    return updates, state
+
+
+def test_factored_moments_take_the_axes_that_they_keep():
+    one = factored_update({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    many = factored_update({"data": 2, "fsdp": 2, "tensor": 2}, jax.devices())
+    factored = many[1][0]
+    kernel = "text/encoder/mlp/wide/kernel"  # layers 2, embed 32, mlp 64
+    assert factored.v_row[kernel].shape == (2, 32)
+    assert factored.v_row[kernel].sharding.spec == PartitionSpec(None, "fsdp")
+    assert factored.v_col[kernel].shape == (2, 64)
+    assert factored.v_col[kernel].sharding.spec == PartitionSpec(None, "tensor")
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 128), (3, 128, 64), (200, 64, 128), (2, 64, 3, 96)])
+def test_the_kept_axes_are_those_of_optax(shape):
+    params = {"a": jnp.ones(shape)}
+    state = optax.scale_by_factored_rms(min_dim_size_to_factor=16).init(params)
+    for field in ("v_row", "v_col"):
+        leaf = getattr(state, field)["a"]
+        kept = sharding._kept_axes({field}, shape, leaf)
+        assert len(kept) == len(shape) - 1 and leaf.shape == tuple(shape[i] for i in kept)
+
+
+def large_model():
+    """The shapes of PaLI-X: ViT-22B and 50 + 50 layers of 4096."""
+    small = variants.config("small", vocab=250_112, dtype="bfloat16", remat=True, image_size=0)
+    vision = dict(width=6144, depth=48, mlp=24576, heads=48, patch=14, image_size=224, stem=())
+    text = dict(width=4096, mlp=16384, heads=32, head_dim=128, encoder_layers=50, decoder_layers=50)
+    return Model(
+        dataclasses.replace(
+            small,
+            vision=dataclasses.replace(small.vision, **vision),
+            text=dataclasses.replace(small.text, **text),
+        )
+    )
+
+
+def held_bytes(shapes, placed):
+    """Bytes of float32 that one device holds."""
+    pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(placed), strict=True)
+    return 4 * sum(math.prod(where.shard_shape(x.shape)) for x, where in pairs)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp+tp"])
+def test_at_55b_every_chip_holds_its_part_and_what_stays_whole_is_told_once(strategy, caplog):
+    caplog.set_level(logging.INFO)
+    model = large_model()
+    settings = dataclasses.replace(FACTORED, model=model)
+    mesh = AbstractMesh((1, 16, 4), sharding.MESH_AXES)
+    make = functools.partial(init_state, settings)
+    shapes, placed = sharding.lay_out(make, model, strategy, mesh)
+    parts = {"fsdp": 16, "fsdp+tp": 64}[strategy]
+    assert held_bytes(shapes.params, placed.params) < 1.01 * 4 * model.size / parts
+    # whole, the factored moments are 600 MB; over fsdp alone those of every other axis stay whole
+    assert held_bytes(shapes.optimizer, placed.optimizer) < {16: 90e6, 64: 22e6}[parts]
+    said = [m for m in caplog.messages if "stay whole on every device" in m]
+    assert len(said) == 1 and "bias'] " in said[0]
 
 
 def test_scalars_follow_no_parameter():
