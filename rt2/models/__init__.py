@@ -1,1 +1,1 @@
-"""Vision-language models: the PaLI family."""
+"""Vision-language models: the PaLI and PaLM-E families."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rt2.models import layers
+from rt2.models import layers, partition
 
 Array = jax.Array
 WAVELENGTH = 10_000.0  # of the slowest rotation, over 2 pi (Su et al. 2021)
@@ -160,7 +160,8 @@ class DecoderOnly(nnx.Module):
 
     def embed(self, tokens: Array, dtype: jnp.dtype) -> Array:
         """int [B, L] -> [B, L, D]."""
-        return (self.embedding[...][tokens] * self.scale).astype(dtype)
+        rows = partition.lookup(self.embedding[...], tokens) * self.scale
+        return partition.by_rows(rows.astype(dtype))
 
     def hidden(self, x: Array, real: Array, targets: Array, remat: bool) -> Array:
         """States [B, T, D] that predict T targets.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rt2.models import layers
+from rt2.models import layers, partition
 
 Array = jax.Array
 
@@ -193,7 +193,8 @@ class EncoderDecoder(nnx.Module):
 
     def embed(self, tokens: Array, dtype: jnp.dtype) -> Array:
         """int [B, L] -> [B, L, D]."""
-        return (self.embedding[...][tokens] * self.scale).astype(dtype)
+        rows = partition.lookup(self.embedding[...], tokens) * self.scale
+        return partition.by_rows(rows.astype(dtype))
 
     def encode(self, x: Array, mask: Array, remat: bool) -> Memory:
         """`x` [B, S, D] with real positions `mask` bool [B, S]."""

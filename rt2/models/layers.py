@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rt2.models import partition
+
 Array = jax.Array
 MATCH = 12.0  # attention logit of two equal inputs at a mimetic start
 
@@ -50,7 +52,7 @@ class Linear(nnx.Module):
     ):
         shape = (*inputs.values(), *outputs.values())
         fan_in = math.prod(inputs.values())
-        self.contracted = len(inputs)
+        self.contracted, self.axes = len(inputs), (*inputs, *outputs)
         self.kernel = param(rngs, shape, (*inputs, *outputs), gain / math.sqrt(fan_in))
         self.bias = (
             param(rngs, tuple(outputs.values()), tuple(outputs), 0.0) if bias else nnx.data(None)
@@ -59,7 +61,8 @@ class Linear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         n = self.contracted
         axes = (tuple(range(x.ndim - n, x.ndim)), tuple(range(n)))
-        y = jax.lax.dot_general(x, self.kernel[...].astype(x.dtype), (axes, ((), ())))
+        kernel = partition.gathered(self.kernel[...].astype(x.dtype), self.axes)
+        y = jax.lax.dot_general(x, kernel, (axes, ((), ())))
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
@@ -222,10 +225,9 @@ def token_logits(head_RxD: Array, hidden: Array, vocab: int, tokens: Array | Non
 
     Without `tokens`, those of every row of the head; rows beyond the vocabulary are at -1e9.
     """
-    head = head_RxD if tokens is None else head_RxD[tokens]
-    logits = jnp.einsum(
-        "...d,vd->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
-    )
+    head = (head_RxD if tokens is None else head_RxD[tokens]).astype(hidden.dtype)
+    head = head if tokens is not None else partition.by_vocabulary(head, 0)
+    logits = jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
     if tokens is not None or len(head) == vocab:
         return logits
     return jnp.where(jnp.arange(len(head)) < vocab, logits, -1e9)
@@ -250,7 +252,8 @@ def scan_stack(
 
     def body(x, xs):
         parameters, given = xs
-        return call(nnx.merge(graph, parameters), x, given)
+        x, output = call(nnx.merge(graph, parameters), x, given)
+        return partition.by_rows(x), output
 
     return jax.lax.scan(body, x, (stacked, inputs))
 
@@ -260,7 +263,7 @@ def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: b
     graph, stacked = nnx.split(layers)
 
     def body(x, parameters):
-        return call(nnx.merge(graph, parameters), x), None
+        return partition.by_rows(call(nnx.merge(graph, parameters), x)), None
 
     body = jax.checkpoint(body, prevent_cse=False) if remat else body
     return jax.lax.scan(body, x, stacked)[0]

@@ -1,21 +1,21 @@
 """Every model size by name, the published ones with the sizes of their papers.
 
-`debug` compiles in seconds, `tiny` learns the tabletop on a laptop CPU, `small` wants an
-accelerator or an afternoon. An assembly is a vision tower, a text model and the projection between
-them; counts are those of tests/models/test_variants.py:
+`debug` and `palme_debug` compile in seconds, `tiny` learns the tabletop on a laptop CPU, `small`
+wants an accelerator or an afternoon. The others are a vision tower, a text model and the projection
+between them, with as many parameters as tests/models/test_variants.py counts:
 
-| assembly     | vision                   | text                               | parameters |
-| ------------ | ------------------------ | ---------------------------------- | ---------- |
-| `base`       | B/16, 85,797,120         | T5 v1.1 base, 247,577,856          | 0.33 B     |
-| `pali_3b`    | G/14, 1,842,772,352      | mT5 large, 1,229,581,312           | 3.07 B     |
-| `pali3_5b`   | G/14                     | UL2-3B, 2,849,757,184              | 4.70 B     |
-| `palix_55b`  | 22B/14, 21,750,251,520   | UL2 of 50+50 layers, 32,248,939,520 | 54.0 B    |
-| `palme_12b`  | e/14, 3,805,417,728      | PaLM-8B, 8,632,012,800             | 12.44 B    |
-| `paligemma_3b` | So400m/14, 412,442,352 | Gemma-2B, 2,508,531,712            | 2.92 B     |
+| assembly       | vision    | text      | parameters     |                                    |
+| -------------- | --------- | --------- | -------------- | ---------------------------------- |
+| `base`         | B/16      | T5 base   | 333,965,568    | SigLIP B/16 and T5 v1.1 fill it    |
+| `pali_3b`      | G/14      | mT5 large | 3,074,058,624  | PaLI                               |
+| `pali3_5b`     | G/14      | UL2-3B    | 4,695,939,456  | PaLI-3, RT-2 on Language-Table     |
+| `palix_55b`    | 22B/14    | UL2 50+50 | 54,024,360,960 | PaLI-X                             |
+| `palme_12b`    | e/14      | PaLM-8B   | 12,444,774,656 | PaLM-E                             |
+| `paligemma_3b` | So400m/14 | Gemma-2B  | 2,923,335,408  | PaliGemma's weights fill it        |
 
-`pali3_5b` also stands in for RT-2-PaLI-X-5B, whose parts are unpublished, and for the model of
-Language-Table. The shape of UL2-3B is T5 XL's, and that of the 50+50 layers UL2-20B's: assumptions
-that give the published totals.
+Assumed, where papers are silent: UL2-3B has the shape of T5 XL, the 50+50 layers those of UL2-20B
+(both give the published totals), RT-2-PaLI-X-5B is `pali3_5b`, and PaLM's norms, like ViT-22B's,
+have neither bias nor centring.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ VISION = {
         width=384, depth=6, mlp=1536, heads=6, patch=8, image_size=64, stem=(32, 64, 128)
     ),
     # Zhai et al. 2022, table 2; Alabdulmohsin et al. 2023; Chen et al. 2023; Dehghani et al. 2023
-    "B/16": _vit(768, 12, 3072, 12, patch=16),
-    "L/16": _vit(1024, 24, 4096, 16, patch=16),
-    "So400m/14": _vit(1152, 27, 4304, 16),
-    "g/14": _vit(1408, 40, 6144, 16),
-    "G/14": _vit(1664, 48, 8192, 16),
-    "e/14": _vit(1792, 56, 15360, 16),
-    "22B/14": _vit(6144, 48, 24576, 48, parallel=True),
+    "B/16": _vit(768, 12, 3072, 12, patch=16),  # 85,797,120
+    "L/16": _vit(1024, 24, 4096, 16, patch=16),  # 303,299,584
+    "So400m/14": _vit(1152, 27, 4304, 16),  # 412,442,352
+    "g/14": _vit(1408, 40, 6144, 16),  # 1,011,199,616
+    "G/14": _vit(1664, 48, 8192, 16),  # 1,842,772,352
+    "e/14": _vit(1792, 56, 15360, 16),  # 3,805,417,728
+    "22B/14": _vit(6144, 48, 24576, 48, parallel=True),  # 21,750,251,520
 }
 
 T5_ROWS, MT5_ROWS = 32_128, 250_112  # of the published tables; their tokenizers have fewer pieces
@@ -60,6 +60,10 @@ T5_ROWS, MT5_ROWS = 32_128, 250_112  # of the published tables; their tokenizers
 
 def _t5(width: int, mlp: int, heads: int, layers: int, rows: int, **more) -> TextConfig:
     return TextConfig(width, mlp, heads, 64, layers, layers, vocab=rows, **more)
+
+
+def _ul2(layers: int, rows: int) -> TextConfig:
+    return TextConfig(4096, 16384, 16, 256, layers, layers, vocab=rows, activation="silu")
 
 
 # a `vocab` of 0 takes the tokenizer's
@@ -97,19 +101,20 @@ TEXT = {
         mimetic=True,
     ),
     # Raffel et al. 2020 (version 1.1); Xue et al. 2021; Tay et al. 2023
-    "T5 base": _t5(768, 2048, 12, 12, T5_ROWS),
-    "T5 large": _t5(1024, 2816, 16, 24, T5_ROWS),
-    "T5 XL": _t5(2048, 5120, 32, 24, T5_ROWS),
-    "T5 XXL": _t5(4096, 10240, 64, 24, T5_ROWS),
-    "mT5 base": _t5(768, 2048, 12, 12, MT5_ROWS),
-    "mT5 large": _t5(1024, 2816, 16, 24, MT5_ROWS),
-    "mT5 XL": _t5(2048, 5120, 32, 24, MT5_ROWS),
-    "mT5 XXL": _t5(4096, 10240, 64, 24, MT5_ROWS),
-    "UL2-3B": _t5(2048, 5120, 32, 24, T5_ROWS, activation="silu"),
-    "UL2-20B": TextConfig(4096, 16384, 16, 256, 32, 32, vocab=T5_ROWS, activation="silu"),
-    "UL2 50+50": TextConfig(4096, 16384, 16, 256, 50, 50, vocab=MT5_ROWS, activation="silu"),
+    "T5 base": _t5(768, 2048, 12, 12, T5_ROWS),  # 247,577,856
+    "T5 large": _t5(1024, 2816, 16, 24, T5_ROWS),  # 783,150,080
+    "T5 XL": _t5(2048, 5120, 32, 24, T5_ROWS),  # 2,849,757,184
+    "T5 XXL": _t5(4096, 10240, 64, 24, T5_ROWS),  # 11,135,332,352
+    "mT5 base": _t5(768, 2048, 12, 12, MT5_ROWS),  # 582,401,280
+    "mT5 large": _t5(1024, 2816, 16, 24, MT5_ROWS),  # 1,229,581,312
+    "mT5 XL": _t5(2048, 5120, 32, 24, MT5_ROWS),  # 3,742,619,648
+    "mT5 XXL": _t5(4096, 10240, 64, 24, MT5_ROWS),  # 12,921,057,280
+    "UL2-3B": _t5(2048, 5120, 32, 24, T5_ROWS, activation="silu"),  # 2,849,757,184
+    "UL2-20B": _ul2(32, T5_ROWS),  # 19,591,209,984
+    "UL2 50+50": _ul2(50, MT5_ROWS),  # 32,248,939,520
     "palme_debug": DecoderConfig(32, 64, 2, 1, 16, 2, vocab=0, activation="silu", parallel=True),
-    # Chowdhery et al. 2022; Gemma 2024, with PaliGemma's 256,000 + 1,024 + 128 tokens
+    # Chowdhery et al. 2022: 8,632,012,800; Gemma Team 2024: 2,508,531,712 with PaliGemma's 256,000
+    # pieces, 1,024 places and 128 segments
     "PaLM-8B": DecoderConfig(
         4096, 16384, 16, 1, 256, 32, vocab=256_000, activation="silu", parallel=True
     ),

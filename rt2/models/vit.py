@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from rt2.errors import ConfigError
-from rt2.models import layers
+from rt2.models import layers, partition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +153,11 @@ class ViT(nnx.Module):
         p = self.patch
         x = image.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
         x = self.embed(x.reshape(b, (h // p) * (w // p), p * p * c))
-        x = x + self.position[...].astype(x.dtype)
+        x = x + partition.gathered(self.position[...].astype(x.dtype), (None, "embed"))
         if self.class_token is not None:
             first = jnp.broadcast_to(self.class_token[...].astype(x.dtype), (b, 1, x.shape[-1]))
             x = jnp.concatenate([first, x], axis=1)
-        x = layers.run_stack(self.blocks, x, lambda block, x: block(x), remat)
+        x = layers.run_stack(self.blocks, partition.by_rows(x), lambda block, x: block(x), remat)
         x = x if self.class_token is None else x[:, 1:]
         return self.norm(x)
 

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rt2.models import partition
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
 
-CHUNK = 512  # target tokens whose logits exist at a time
+CHUNK = 256  # target tokens of a device whose logits exist at a time
 NORM_SPEED = 0.01  # part of the way that the usual gradient norm goes to each new one
 
 Batch = dict[str, jax.Array]
@@ -173,61 +174,82 @@ def source_sums(settings: StepSettings, params: Params, batch: Batch) -> dict[st
     """Entropy, correct tokens and tokens by source, float32 [K]."""
     module = settings.model.module(params)
     hidden = module.hidden(*(batch[name] for name in ("image", "prefix", "target", "has_image")))
-    tokens = Tokens(
-        hidden=hidden.reshape(-1, hidden.shape[-1]),
-        target=batch["target"].reshape(-1),
-        source=jnp.repeat(batch["source"], batch["target"].shape[1]),
-    )
-    return token_sums(module.logits, tokens, settings.sources)
+    target = batch["target"]
+    source = jnp.broadcast_to(batch["source"][:, None], target.shape)
+    return token_sums(module.logits, Tokens(hidden, target, source), settings.sources)
 
 
 class Tokens(NamedTuple):
-    """Target positions of a batch, N of them."""
+    """Target positions: [B, T], or [G, N] by groups, or [N]."""
 
-    hidden: jax.Array  # [N, D]
-    target: jax.Array  # int32 [N]
-    source: jax.Array  # int32 [N]
+    hidden: jax.Array  # float [..., D]
+    target: jax.Array  # int32
+    source: jax.Array  # int32
 
 
 def token_sums(
     head: Callable[[jax.Array], jax.Array], tokens: Tokens, sources: int
 ) -> dict[str, jax.Array]:
-    """Entropy, correct tokens and tokens by source, float32 [K].
+    """Entropy, correct tokens and tokens by source, float32 [K], of tokens [B, T].
 
     The real tokens are brought to the front and go through `head` in chunks; chunks of padding
     alone are skipped, and no more than a chunk's logits exist at a time. Most rows are short (an
-    action, a name), so most positions of a batch are padding.
+    action, a name), so most positions of a batch are padding. Devices that hold different rows (G
+    groups of them) each bring their own to the front; then all see the chunk, and each has its part
+    of the vocabulary.
     """
-    count = tokens.target.shape[0]
+    groups = partition.shards(partition.ROWS)
+    tokens = jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[2:]), tokens)
+    count = tokens.target.shape[1]
     size = min(CHUNK, count)
-    front = jnp.argsort(tokens.target == PAD, stable=True)
-    front = jnp.pad(front, (0, -count % size), constant_values=count - 1)
-    real = (tokens.target != PAD).sum()
+    front = jnp.argsort(tokens.target == PAD, axis=1, stable=True)
+    front = jnp.pad(front, ((0, 0), (0, -count % size)), constant_values=count - 1)
+    real = (tokens.target != PAD).sum(1)
 
-    def sums(chunk: Tokens, valid: jax.Array) -> dict[str, jax.Array]:
-        logits = head(chunk.hidden)
-        valid = valid.astype(jnp.float32)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, chunk.target)
-        correct = (logits.argmax(-1) == chunk.target).astype(jnp.float32)
-        by_token = {"entropy": entropy * valid, "correct": correct * valid, "tokens": valid}
-        return {
-            name: jax.ops.segment_sum(values, chunk.source, sources)
-            for name, values in by_token.items()
-        }
+    def chunk_sums(start: jax.Array, rows: jax.Array) -> dict[str, jax.Array]:
+        chunk = jax.tree.map(lambda x: _take(x, rows), tokens)
+        valid = start + jnp.arange(size) < real[:, None]
+        chunk, valid = jax.tree.map(
+            lambda x: partition.everywhere(x).reshape(-1, *x.shape[2:]), (chunk, valid)
+        )
+        return sums_by_source(head(chunk.hidden), chunk, valid.astype(jnp.float32), sources)
 
     def body(totals, inputs):
         start, rows = inputs
-        valid = start + jnp.arange(size) < real
-        added = jax.lax.cond(
-            start < real,
-            jax.checkpoint(lambda: sums(jax.tree.map(lambda x: x[rows], tokens), valid)),
-            lambda: jax.tree.map(jnp.zeros_like, totals),
-        )
+        zeros = lambda: jax.tree.map(jnp.zeros_like, totals)  # noqa: E731
+        added = jax.lax.cond(start < real.max(), lambda: chunk_sums(start, rows), zeros)
         return jax.tree.map(jnp.add, totals, added), None
 
     zeros = {name: jnp.zeros(sources) for name in ("entropy", "correct", "tokens")}
-    starts = jnp.arange(0, len(front), size)
-    return jax.lax.scan(body, zeros, (starts, front.reshape(-1, size)))[0]
+    starts = jnp.arange(0, front.shape[1], size)
+    chunks = front.reshape(groups, -1, size).swapaxes(0, 1)
+    # the whole body, the choice included: a branch's residuals would be kept for every chunk
+    return jax.lax.scan(jax.checkpoint(body), zeros, (starts, chunks))[0]
+
+
+def _take(x: jax.Array, rows: jax.Array) -> jax.Array:
+    """x[g, rows[g, i]] of [G, N, ...] for int [G, C]: [G, C, ...]."""
+    rows = rows.reshape(*rows.shape, *[1] * (x.ndim - 2))
+    return partition.by_rows(jnp.take_along_axis(x, rows, axis=1))
+
+
+def sums_by_source(
+    logits: jax.Array, tokens: Tokens, valid: jax.Array, sources: int
+) -> dict[str, jax.Array]:
+    """Sums over N tokens with their logits float32 [N, V], which may be spread over V.
+
+    A token is correct where no logit is above its own.
+    """
+    logits = partition.by_vocabulary(logits, 1)
+    is_target = jnp.arange(logits.shape[1]) == tokens.target[:, None]
+    wanted = jnp.where(is_target, logits, 0).sum(1)
+    top = jax.lax.stop_gradient(logits).max(1)
+    entropy = top + jnp.log(jnp.exp(logits - top[:, None]).sum(1)) - wanted
+    by_token = {"entropy": entropy, "correct": (wanted >= top).astype(jnp.float32), "tokens": 1}
+    return {
+        name: jax.ops.segment_sum(values * valid, tokens.source, sources)
+        for name, values in by_token.items()
+    }
 
 
 def augment(settings: StepSettings, step: jax.Array, image: jax.Array) -> jax.Array:

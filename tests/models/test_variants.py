@@ -1,6 +1,8 @@
 import dataclasses
+import re
 
 import pytest
+from jax.sharding import AbstractMesh
 
 from rt2.errors import ConfigError
 from rt2.models import variants
@@ -8,6 +10,7 @@ from rt2.models.build import Model
 from rt2.models.decoder_only import DecoderConfig
 from rt2.models.pali import PaliConfig
 from rt2.models.palme import PalmeConfig
+from rt2.train.sharding import MESH_AXES, STRATEGIES, parameter_shardings
 
 # facts of the papers: exact sums over the published sizes, no head and no pooling
 VISION = {
@@ -69,12 +72,14 @@ def test_text_models_have_the_published_number_of_parameters(name):
 
 
 @pytest.mark.parametrize("name", ASSEMBLIES)
-def test_assemblies_are_their_parts_and_a_projection(name):
+def test_assemblies_are_their_parts_and_a_projection(name, project):
     model = make(name)
     tower, text = ASSEMBLIES[name]
     narrow, wide = model.config.vision.width, model.config.text.width
     assert model.size == VISION[tower] + TEXT[text] + (narrow + 1) * wide
     assert Model.from_json(model.to_json()) == model
+    for text in (variants.__doc__, (project / "README.md").read_text("utf-8")):
+        assert re.search(rf"\| `{name}` .* {model.size:,} ", text)
 
 
 def test_the_blocks_of_vit_22b_alone_are_its_published_count():
@@ -83,6 +88,19 @@ def test_the_blocks_of_vit_22b_alone_are_its_published_count():
     assert sum(n for path, n in blocks.items() if path.endswith("kernel")) == 48 * 12 * 6144**2
     biased = {path.split("/")[2] for path in blocks if path.endswith("bias")}
     assert biased == {"mlp"}
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_array_of_every_variant_can_be_laid_out(name, strategy):
+    mesh = AbstractMesh((1, 16, 4), MESH_AXES)
+    model = make(name)
+    placed = parameter_shardings(model, strategy, mesh)
+    if strategy == "fsdp+tp" and model.size > 1e9:  # all but vectors, MQA's keys, odd widths
+        whole = sum(
+            model.shapes[path].size for path, where in placed.items() if not any(where.spec)
+        )
+        assert whole < 0.001 * model.size
 
 
 def test_every_part_is_counted_and_every_assembly_is_known():

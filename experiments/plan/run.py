@@ -1,0 +1,99 @@
+"""Compiles the 55B train step for slices that are not here, and keeps what they need.
+
+    python experiments/plan/run.py            every row that results.json lacks; hours on 2 cores
+    python experiments/plan/run.py --only weak_h100_64 fit_v4_64
+    python experiments/plan/run.py --quick    the counts that need no compiler; prints only
+
+Each compilation is a process of its own (`python -m rt2.plan`), so that its memory is its own peak.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rt2.evaluate import provenance  # noqa: E402
+
+RESULTS = HERE / "results.json"
+CONFIG = "configs/fractal_palix_55b.py"
+
+
+def row(topology: str, batch: int, *programs: str, config: str = CONFIG, **overrides) -> dict:
+    """One compilation: `overrides` are fields of the config, with __ for a dot."""
+    changed = {"batch_size": batch} | {k.replace("__", "."): v for k, v in overrides.items()}
+    return {"topology": topology, "programs": programs, "config": config, "overrides": changed}
+
+
+ROWS = {
+    # the paper's batch on three kinds of chip
+    "fit_h100_64": row("h100:8x8", 2048, "train", "decode", "start", "entropy"),
+    "fit_v4_64": row("v4:4x4x4", 2048, "train"),
+    "fit_v5p_64": row("v5p:4x4x4", 2048, "train"),
+    # eight rows on every chip; 250,112 rows of the head divide over 256 chips and not over 512
+    "weak_h100_64": row("h100:8x8", 512, "train"),
+    "weak_h100_128": row("h100:16x8", 1024, "train"),
+    "weak_h100_256": row("h100:32x8", 2048, "train"),
+    "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
+    # memory against recomputation, at 8 rows on a chip
+    "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat=False),
+    "entropy_v4_64": row("v4:4x4x4", 2048, "entropy"),
+}
+
+
+def plan(one: dict, page: Path | None) -> dict:
+    """The figures of one row, compiled in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plan.json"
+        command = [sys.executable, "-m", "rt2.plan", f"--config={one['config']}"]
+        command += [f"--topology={one['topology']}", f"--json={file}"]
+        command += [f"--programs={','.join(one['programs'])}"] if one["programs"] else ["--quick"]
+        command += [f"--config.{field}={value}" for field, value in one["overrides"].items()]
+        command += [f"--html={page}"] if page else []
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+        return json.loads(file.read_text())
+
+
+def stamp() -> dict:
+    """Where a row comes from."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"commit": provenance.commit(), "machine": provenance.machine(), "date": now}
+
+
+def result(name: str, found: dict) -> dict:
+    """A row of results.json; `ours` is the estimated utilization, or the bytes on a chip."""
+    line = found.get("roofline")
+    ours = line["model_flops_utilization"] if line else found["bytes"]["total"]
+    head = {"name": name, "ours": ours, "peer": None, "ratio": None}
+    head |= {"unit": "estimated MFU" if line else "bytes a chip", "n": 1, "interval": None}
+    return head | stamp() | {"plan": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="no compiler, under a minute")
+    parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--pages", type=Path, help="write a page for each row into this folder")
+    args = parser.parse_args()
+    if args.quick:
+        for name in ("fit_h100_64", "fit_v4_64", "fit_v5p_64"):
+            plan(ROWS[name] | {"programs": ()}, None)
+        return
+    done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    for name in args.only:
+        if name not in {one["name"] for one in done}:
+            page = args.pages / f"{name}.html" if args.pages else None
+            done.append(result(name, plan(ROWS[name], page)))
+            RESULTS.write_text(json.dumps(done, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

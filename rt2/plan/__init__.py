@@ -1,0 +1,1 @@
+"""What a config needs on a named accelerator topology, compiled ahead of time."""

@@ -1,0 +1,170 @@
+"""Ahead-of-time compilation for a topology that is not there, on a CPU alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from importlib import util
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from rt2.errors import UserError
+from rt2.plan.chips import GPU, Topology
+from rt2.plan.programs import Program
+from rt2.train import sharding
+
+PLUGINS = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda13"}
+# Without a GPU nothing can be timed, so that no kernel is tuned.
+GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+
+
+class PlanError(UserError):
+    """A topology that cannot be compiled for; the message carries the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A program's compiled text and what its compilation took."""
+
+    text: str
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    temporary_bytes: int
+    peak_bytes: int
+    seconds: float
+    cpu_seconds: float
+    rss_bytes: int
+    rematerialized: tuple[str, ...]
+
+
+def has_compiler(topology: Topology) -> bool:
+    """Whether the plugin that compiles for the chip is installed."""
+    try:
+        return util.find_spec(PLUGINS[topology.chip.platform]) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def prepare_environment(topology: Topology) -> None:
+    """What the plugins read from the environment; call it before jax makes a backend."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    if topology.chip.platform == GPU:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}".strip()
+    jax.config.update("jax_platforms", "cpu")
+
+
+def make_mesh(topology: Topology, sizes: Mapping[str, int]) -> Mesh:
+    """The trainer's mesh over the described devices; PlanError where no compiler is installed."""
+    if not has_compiler(topology):
+        raise PlanError(
+            f"--topology={topology.name}: no compiler for {topology.chip.name} is installed: "
+            'pip install -e ".[plan]"'
+        )
+    chip = topology.chip
+    if chip.platform == GPU:
+        hosts, gpus = topology.shape
+        described = topologies.get_topology_desc(
+            platform=GPU,
+            topology_name=chip.name,
+            target_config=TARGETS[chip.name],
+            topology=f"1x{hosts}x{gpus}",
+        )
+    else:
+        more = {"chip_config_name": "megacore"} if chip.name in ("v4", "v5p") else {}
+        described = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology.name, **more
+        )
+    return sharding.make_mesh(sizes, described.devices)
+
+
+def compile_program(program: Program, mesh: Mesh) -> Compiled:
+    """Compiles `program` for the devices of `mesh`; PlanError where it cannot fit."""
+    began, cpu = time.perf_counter(), time.process_time()
+    with jax.set_mesh(mesh), _stderr() as said:
+        compiled = program.function.lower(*program.arguments).compile()
+    memory = compiled.memory_analysis()
+    return Compiled(
+        text=compiled.as_text(),
+        argument_bytes=memory.argument_size_in_bytes,
+        output_bytes=memory.output_size_in_bytes,
+        alias_bytes=memory.alias_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        peak_bytes=memory.peak_memory_in_bytes,
+        seconds=time.perf_counter() - began,
+        cpu_seconds=time.process_time() - cpu,
+        rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        rematerialized=tuple(line for line in said if "Involuntary full rematerialization" in line),
+    )
+
+
+def overflow_bytes(message: str) -> int:
+    """What a program would need, of the TPU compiler's refusal ("Used 33.5G of 30.7G hbm")."""
+    found = re.search(r"Used ([\d.]+)([KMG]) of", message)
+    return int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[found[2]]) if found else 0
+
+
+@contextlib.contextmanager
+def _stderr() -> Iterator[list[str]]:
+    """Lines that the compiler writes to standard error; they still get there, afterwards."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            text = file.read()
+            lines += text.decode("utf-8", "replace").splitlines()
+            os.write(2, text)
+
+
+def _target(description: str, cores: int, memory: int, bandwidth: float, major: int):
+    """A GPU as XLA's compiler describes it, in its text format."""
+    return f"""
+gpu_device_info {{
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: 233472
+  threads_per_core_limit: 2048
+  core_count: {cores}
+  fpus_per_core: 128
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: {int(bandwidth)}
+  l2_cache_size: 52428800
+  clock_rate_ghz: 1.98
+  device_memory_size: {memory}
+  shared_memory_per_block_optin: 232448
+  cuda_compute_capability {{ major: {major} }}
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}}
+runtime_version {{ major: 13 minor: 0 }}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 10 }}
+device_description_str: "{description}"
+"""
+
+
+TARGETS = {
+    "h100": _target("NVIDIA H100 80GB HBM3", 132, 84_929_347_584, 3.352e12, 9),
+    "h200": _target("NVIDIA H200", 132, 150_000_000_000, 4.8e12, 9),
+    "b200": _target("NVIDIA B200", 148, 190_000_000_000, 7.7e12, 10),
+}
