@@ -1,11 +1,13 @@
 """One measurement in one process; run.py starts it. Prints its figures as one line of JSON."""
 
 import argparse
+import collections
 import concurrent.futures
 import itertools
 import json
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,35 +110,43 @@ def ours(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
         return {"image": image.resize(example.images[0], SIZE), "action": example.action}
 
     mixture = Mixture({"frames": (examples, args.batch_size)}, args.batch_size, 0, transform)
-    for batch in mixture.iterate(0, 0, 1, threads=args.threads, prefetch=1):
+    for batch in mixture.iterate(0, range(mixture.batch_size), threads=args.threads, prefetch=1):
         yield batch["image"]
 
 
 def limit(directory: Path, args: argparse.Namespace) -> Iterator[np.ndarray]:
     """The machine's own limit: the same decoding and resizing of images that lie in memory.
 
-    Batches uint8 [batch, 224, 224, 3], each thread writing its part of them, nothing else done.
+    Batches uint8 [batch, 224, 224, 3], a thread filling its own over and over, nothing else done.
     """
     from rt2.data import image
+    from rt2.data.prefetch import keep_freed_memory
     from rt2.data.rlds import RldsSteps
 
+    keep_freed_memory()
     steps = RldsSteps(directory, "train", decode_images=False)
     order = np.random.default_rng(0).permutation(len(steps))[:4096]
     encoded = [steps.value(ROW["camera"], int(i)) for i in order]
     cv2.setNumThreads(1)
 
-    def fill(batch: np.ndarray, first: int, thread: int) -> None:
-        for row in range(thread, len(batch), args.threads):
+    own = threading.local()
+
+    def fill(first: int) -> np.ndarray:
+        if not hasattr(own, "batch"):
+            own.batch = np.zeros((args.batch_size, SIZE, SIZE, 3), np.uint8)
+        for row in range(args.batch_size):
             data = encoded[(first + row) % len(encoded)]
-            batch[row] = image.resize(image.decode(data), SIZE)
+            own.batch[row] = image.resize(image.decode(data), SIZE)
+        return own.batch
 
     with concurrent.futures.ThreadPoolExecutor(args.threads) as executor:
-        for first in itertools.count(0, args.batch_size):
-            batch = np.empty((args.batch_size, SIZE, SIZE, 3), np.uint8)
-            parts = [executor.submit(fill, batch, first, t) for t in range(args.threads)]
-            for part in parts:
-                part.result()
-            yield batch
+        firsts = itertools.count(0, args.batch_size)
+        running = collections.deque(
+            executor.submit(fill, next(firsts)) for _ in range(2 * args.threads)
+        )
+        while True:
+            yield running.popleft().result()
+            running.append(executor.submit(fill, next(firsts)))
 
 
 def growth(batches: Iterator[np.ndarray], count: int) -> dict[str, float]:

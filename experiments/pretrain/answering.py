@@ -97,7 +97,7 @@ def teach(
     state = TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))
     batch_size = sum(count for _, count in sources.values())
     mixture = Mixture(sources, batch_size, seed, transform=lambda row, _: row)
-    stream = mixture.iterate(0, 0, 1, threads=2, prefetch=4)
+    stream = mixture.iterate(0, range(mixture.batch_size), threads=2, prefetch=4)
     step = jax.jit(lambda state, batch: train_step(settings, state, batch))
     for n in range(1, steps + 1):
         batch = {key: x for key, x in next(stream).items() if key != "example_index"}

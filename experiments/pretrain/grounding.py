@@ -131,7 +131,7 @@ def ground(
         return trained, optax.apply_updates(heads, head_changes), (first, second), figures
 
     mixture = Mixture({"list": (rows, batch_size)}, batch_size, seed, transform=lambda row, _: row)
-    stream = mixture.iterate(0, 0, 1, threads=2, prefetch=4)
+    stream = mixture.iterate(0, range(mixture.batch_size), threads=2, prefetch=4)
     for n in range(1, steps + 1):
         trained, heads, moments, figures = step(trained, heads, moments, next(stream))
         if n % 50 == 0 or n == steps:

@@ -1,4 +1,4 @@
-"""Decode and resize images: the same few lines for training and for serving (numpy and OpenCV)."""
+"""Decode and resize images: the same few lines for training and for serving (OpenCV, Pillow)."""
 
 import struct
 import zlib
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from rt2.data.errors import ImageError
 
@@ -78,19 +79,16 @@ def decode_declared(
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """`image` uint8 [H, W, C] at `size` (int: a square; or height, width), aspect not kept.
+    """`image` uint8 [H, W, 3] at `size` (int: a square; or height, width), aspect not kept.
 
-    Antialiased: an axis that shrinks is averaged over area, one that grows is linear.
+    Bilinear, the triangle as wide as a pixel of the smaller picture: what `jax.image.resize`,
+    torch and TensorFlow call antialiased, and what robots that resize with Pillow send.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if image.shape[:2] == (height, width):
         return image
-    shrunk = (min(height, image.shape[0]), min(width, image.shape[1]))
-    if shrunk != image.shape[:2]:
-        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
-    if shrunk != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def read_header(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> Header:

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -71,24 +71,26 @@ class Mixture:
         return ahead.filled(self.rows.__getitem__, step * self.batch_size, self.batch_size)
 
     def iterate(
-        self, start_step: int, process_index: int, process_count: int, threads: int, prefetch: int
+        self, start_step: int, rows: Sequence[int], threads: int, prefetch: int
     ) -> Iterator[Batch]:
-        """Batches `start_step`, `start_step + 1`, ... of one process: [batch_size / count, ...].
+        """Batches `start_step`, `start_step + 1`, ... of one process: [len(rows), ...].
 
-        Process p holds rows p * n .. (p + 1) * n of the global batch. `threads` read rows ahead of
-        the consumer, `prefetch` batches at most; with 0 threads they are read when asked for.
-        OpenCV's own threads are switched off. Raises DataError where the rows do not divide.
+        `rows` are the numbers, in the global batch, of the rows that the process reads; it reads
+        no other. `threads` read ahead of the consumer, `prefetch` batches at most; with 0 threads
+        rows are read when asked for. OpenCV's own threads are switched off. Raises DataError where
+        a row is not in the batch.
         """
-        if self.batch_size % process_count or not 0 <= process_index < process_count:
-            raise DataError(
-                f"batch_size={self.batch_size} must be a multiple of the {process_count} processes "
-                f"(this is number {process_index})"
-            )
+        rows = np.asarray(rows)
+        if not len(rows) or rows.min() < 0 or rows.max() >= self.batch_size:
+            raise DataError(f"rows {rows} are not among the {self.batch_size} of a batch")
         cv2.setNumThreads(1)
-        count = self.batch_size // process_count
-        first = start_step * self.batch_size + process_index * count
-        firsts = itertools.count(first, self.batch_size)
-        return ahead.batches(self.rows.__getitem__, firsts, count, threads, prefetch)
+
+        def row(i: int) -> dict[str, Any]:
+            step, place = divmod(i, len(rows))
+            return self.rows[step * self.batch_size + int(rows[place])]
+
+        firsts = itertools.count(start_step * len(rows), len(rows))
+        return ahead.batches(row, firsts, len(rows), threads, prefetch)
 
     def progress(self, step: int) -> dict[str, Progress]:
         """How far every source has been read before `step`."""

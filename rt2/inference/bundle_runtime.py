@@ -1,4 +1,4 @@
-"""Runs an exported RT-2 policy with jax, numpy, opencv, sentencepiece and safetensors alone.
+"""Runs an exported RT-2 policy with jax, numpy, pillow, sentencepiece and safetensors alone.
 
     from bundle import Policy
     policy = Policy.load("path/to/this/folder")
@@ -18,12 +18,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import jax
 import jax.export
 import numpy as np
 import safetensors.numpy
 import sentencepiece
+from PIL import Image
 
 FORMAT = 1
 KEYS = ("image", "instruction", "mode", "dataset", "state")
@@ -275,13 +275,10 @@ def _platforms(exported: jax.export.Exported) -> set[str]:
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
-    """[size, size, 3]: what shrinks is averaged over area, what grows is linear, as in training."""
-    shrunk = (min(size, image.shape[0]), min(size, image.shape[1]))
-    if shrunk != image.shape[:2]:
-        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
-    if shrunk != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    return image
+    """[size, size, 3], bilinear and antialiased, as in training."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 if __name__ == "__main__":

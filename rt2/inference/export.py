@@ -35,7 +35,7 @@ REQUIREMENTS = (
     "flatbuffers",  # jax reads exported programs with it
     "jax",
     "numpy",
-    "opencv-python-headless",  # resizes as in training, to the bit
+    "pillow",  # resizes as in training, to the bit
     "safetensors",
     "sentencepiece",
 )

@@ -10,6 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from rt2 import checkpoint
+from rt2.train.differences import differences, short
 from rt2.train.step import TrainState
 
 log = logging.getLogger(__name__)
@@ -89,26 +90,16 @@ def optimizer_item(state: TrainState) -> dict[str, Any]:
 def check_assets(place: Any, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises CheckpointError where a resumed run would mean something else than the saved one."""
     for key in ("model", "preprocess", "data"):
-        rows = list(_differences(key, saved[key], wanted[key]))
+        rows = [
+            f"{path}: checkpoint {short(old)}, config {short(new)}"
+            for path, old, new in differences(saved[key], wanted[key], key)
+        ]
         if rows:
             raise checkpoint.CheckpointError(
                 f"{place}: the checkpoint does not continue with this config:\n  "
                 + "\n  ".join(rows[:8])
                 + "\nUse the config that began the run, or another --workdir"
             )
-
-
-def _differences(path: str, saved: Any, wanted: Any):
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in sorted(set(saved) | set(wanted)):
-            yield from _differences(f"{path}.{key}", saved.get(key), wanted.get(key))
-    elif saved != wanted:
-        yield f"{path}: checkpoint {_short(saved)}, config {_short(wanted)}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
 
 
 def abstract(state: Any, shardings: Any) -> Any:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 import pathlib
 import resource
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -25,8 +26,10 @@ from rt2.models.build import Model
 from rt2.preprocess import Preprocess
 from rt2.train import evaluation, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
-from rt2.train.metrics import MetricWriter, progress_figures, step_figures
+from rt2.train.line import ALONE, Line
+from rt2.train.metrics import open_metrics, progress_figures, step_figures
 from rt2.train.optimizer import frozen_paths, make_optimizer
+from rt2.train.preemption import Preempted, Preemption
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
 PREFETCH = 4  # batches read ahead
@@ -48,12 +51,17 @@ class Run:
     assets: dict[str, Any]
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
+def train(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, line: Line = ALONE
+) -> TrainState:
     """Trains as `config` says; continues from the newest checkpoint of `workdir`, if it has one.
 
-    Returns the final state. Everything that can be refused is refused before the first step.
+    Returns the final state. Everything that can be refused is refused before the first step. Raises
+    Preempted where the run was asked to end and has saved its step. `line` joins the processes.
     """
+    preemption = Preemption()
     run = prepare(config, workdir)
+    line.compare({"assets": brief(run.assets)})
     with jax.set_mesh(run.mesh):
         writer = CheckpointWriter(workdir, config.keep_checkpoints)
         state, shardings = restore_or_start(run, writer)
@@ -63,8 +71,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             out_shardings=(shardings, sharding.replicated(run.mesh)),
         )
         first = int(state.step)
+        line.compare({"step of the checkpoint": first})
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)
-        metrics = MetricWriter(workdir, first, config.num_steps)
+        metrics = open_metrics(workdir, first, config.num_steps)
         clock = Clock(config.batch_size)
         for step in range(first + 1, config.num_steps + 1):
             with clock.waiting():
@@ -74,15 +83,20 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             if last or step % config.log_interval == 0:
                 figures = step_figures(jax.device_get(measured), run.mixture.names)
                 figures |= progress_figures(run.mixture, step) | clock.figures(step)
-                metrics.write(step, figures | {"batch_crc32": order})
+                metrics.write(step, figures | {"batch_hash": int(order_hash(order))})
             if last or (config.eval_interval and step % config.eval_interval == 0):
                 metrics.write(step, evaluate(run, state))
                 clock.restart(step)
-            if last or step % config.save_interval == 0:
+            ends = not last and preemption.reached(step)
+            if last or ends or step % config.save_interval == 0:
                 writer.save(state, run.assets | {"step": step})
             metrics.advance(step)
+            if ends:
+                break
         writer.close()
         metrics.close()
+    if ends:
+        raise Preempted(f"asked to end: step {step} is saved; start again to go on")
     return state
 
 
@@ -132,6 +146,15 @@ def as_json(**items: Any) -> dict[str, Any]:
     return json.loads(json.dumps(items))
 
 
+def brief(value: Any) -> Any:
+    """`value` with long texts (the tokenizer) as their digests."""
+    if isinstance(value, dict):
+        return {key: brief(item) for key, item in value.items()}
+    if isinstance(value, str) and len(value) > 200:
+        return hashlib.sha256(value.encode()).hexdigest()
+    return value
+
+
 def make_model(config: ml_collections.ConfigDict, preprocess: Preprocess) -> Model:
     """The configured variant for the tokenizer at hand."""
     return Model(
@@ -165,22 +188,34 @@ def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, Tr
 
 def batches_from(
     mixture: Mixture, step: int, mesh: jax.sharding.Mesh, threads: int
-) -> Iterator[tuple[dict[str, jax.Array], int]]:
-    """Global device batches from `step` on, each with a checksum of which examples it holds.
+) -> Iterator[tuple[dict[str, jax.Array], jax.Array]]:
+    """Global device batches from `step` on, each with uint32 [B] for `order_hash`.
 
-    This process reads its own rows alone, and the checksum is that of its rows.
+    This process reads the rows of its own devices alone.
     """
-    rows = sharding.batch_sharding(mesh)
-    process, count = jax.process_index(), jax.process_count()
-    for batch in mixture.iterate(step, process, count, threads, PREFETCH):
-        order = zlib.crc32(np.stack([batch.pop("example_index"), batch["source"]]).tobytes())
-        yield (
-            {
-                name: jax.make_array_from_process_local_data(rows, array)
-                for name, array in batch.items()
-            },
-            order,
-        )
+    size = mixture.batch_size
+    rows = sharding.rows_here(mesh, size)
+    for batch in mixture.iterate(step, rows, threads, PREFETCH):
+        batch["order"] = example_hashes(rows, batch["source"], batch.pop("example_index"))
+        placed = {
+            name: sharding.place_rows(mesh, rows, array, size) for name, array in batch.items()
+        }
+        yield placed, placed.pop("order")
+
+
+def example_hashes(rows: np.ndarray, source: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """A number uint32 [n] for every example and the row of the global batch that it stands in."""
+    mixed = (rows.astype(np.uint64) << np.uint64(48)) ^ (source.astype(np.uint64) << np.uint64(32))
+    mixed ^= index.astype(np.uint64)
+    for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # the finaliser of splitmix64
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(multiplier)
+    return (mixed >> np.uint64(32)).astype(np.uint32)
+
+
+@jax.jit
+def order_hash(order: jax.Array) -> jax.Array:
+    """One uint32 that tells which examples the global batch held, in which rows."""
+    return jnp.sum(order, dtype=jnp.uint32)
 
 
 class Clock:

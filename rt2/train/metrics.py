@@ -7,6 +7,7 @@ import pathlib
 import sys
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 import tensorboardX
 import tqdm
@@ -54,6 +55,24 @@ class MetricWriter:
         self._bar.close()
         self._board.close()
         self._file.close()
+
+
+class NoMetrics:
+    """In place of a MetricWriter on the processes that write nothing."""
+
+    def write(self, step: int, figures: Mapping[str, float | None]) -> None:
+        """Nothing."""
+
+    def advance(self, step: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def open_metrics(workdir: pathlib.Path, step: int, num_steps: int) -> MetricWriter | NoMetrics:
+    """Process 0 of a run writes its figures, the others do not."""
+    return NoMetrics() if jax.process_index() else MetricWriter(workdir, step, num_steps)
 
 
 def _step(line: str) -> int:

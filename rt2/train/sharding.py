@@ -83,6 +83,27 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH)
 
 
+def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """int64 numbers of the rows of a global batch that this process's devices hold, ascending.
+
+    Processes whose devices differ along `tensor` alone hold the same rows.
+    """
+    held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[rows] for rows in held]))
+
+
+def place_rows(mesh: Mesh, rows: np.ndarray, array: np.ndarray, batch_size: int) -> jax.Array:
+    """The global array [batch_size, ...] of which this process gives `rows`, [len(rows), ...]."""
+
+    def shard(index: tuple[slice, ...]) -> np.ndarray:
+        begin, end, _ = index[0].indices(batch_size)
+        first = int(np.searchsorted(rows, begin))
+        return array[first : first + end - begin]
+
+    shape = (batch_size, *array.shape[1:])
+    return jax.make_array_from_callback(shape, batch_sharding(mesh), shard)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())

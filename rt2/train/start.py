@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,12 +72,16 @@ def make_tokenizer(
         return Tokenizer(pathlib.Path(config.tokenizer.path).read_bytes())
     if config.init_from:
         return read_start(config.init_from)[1].tokenizer
+    while jax.process_index() and not kept.exists():
+        time.sleep(0.5)  # process 0 trains it; if it fails, it ends this one too
     if kept.exists():
         return Tokenizer(kept.read_bytes())
     log.info("training a tokenizer of %d pieces", config.tokenizer.vocab_size)
     text = inputs.corpus(sources, CORPUS_ROWS)
     tokenizer = Tokenizer.train(text, config.tokenizer.vocab_size, config.tokenizer.sentinels)
-    kept.write_bytes(tokenizer.model)
+    part = kept.with_suffix(".part")
+    part.write_bytes(tokenizer.model)
+    part.rename(kept)  # whole or not there, for those who wait for it
     return tokenizer
 
 

@@ -50,7 +50,8 @@ def assert_same(a, b):
 @pytest.mark.parametrize("start", [0, 7, 1000])
 def test_streams_equal_batches(processes, threads, start):
     mixed = mixture()
-    streams = [mixed.iterate(start, p, processes, threads, prefetch=2) for p in range(processes)]
+    parts = np.array_split(range(mixed.batch_size), processes)
+    streams = [mixed.iterate(start, rows, threads, prefetch=2) for rows in parts]
     for step in range(start, start + 6):
         parts = [next(stream) for stream in streams]
         whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -122,8 +123,28 @@ def test_wrong_rows():
         Mixture({"a": (Numbers(3, 0), 8)}, 9, 0, transform)
     with pytest.raises(DataError, match="'a' has 0 examples"):
         Mixture({"a": (Numbers(0, 0), 8)}, 8, 0, transform)
-    with pytest.raises(DataError, match="multiple of the 3 processes"):
-        mixture().iterate(0, 0, 3, 0, 0)
+    with pytest.raises(DataError, match="not among the"):
+        mixture().iterate(0, [mixture().batch_size], 0, 0)
+
+
+@pytest.mark.parametrize("rows", [[1, 2, 6], [0], [8, 3]])
+def test_a_process_reads_its_rows_and_no_others(rows):
+    read = []
+
+    class Watched(Numbers):
+        def __getitem__(self, i):
+            read.append((self.offset, i))
+            return super().__getitem__(i)
+
+    mixed = Mixture({"a": (Watched(18, 0), 3), "b": (Watched(13, 100), 6)}, 9, 3, transform)
+    found = list(itertools.islice(mixed.iterate(4, rows, threads=0, prefetch=0), 3))
+    wanted, read[:] = set(read), []
+    for step, part in enumerate(found, start=4):
+        whole = mixed.batch(step)
+        assert_same(part, {key: array[rows] for key, array in whole.items()})
+        pairs = zip(part["source"], part["example_index"], strict=True)
+        assert {(100 * int(n), int(i)) for n, i in pairs} <= wanted
+    assert len(wanted) <= 3 * len(rows) < len(set(read))
 
 
 def test_rows_that_do_not_stack():
@@ -143,4 +164,4 @@ def test_an_error_in_a_reader_thread_reaches_the_consumer():
 
     mixed = Mixture({"a": (Numbers(10, 0), 2)}, 2, 0, broken)
     with pytest.raises(DataError, match="example 7 is damaged"):
-        list(itertools.islice(mixed.iterate(0, 0, 1, threads=2, prefetch=2), 5))
+        list(itertools.islice(mixed.iterate(0, range(mixed.batch_size), threads=2, prefetch=2), 5))

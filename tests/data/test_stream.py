@@ -80,9 +80,14 @@ def example_pixels(example):
     return example.images[0] if hasattr(example, "images") else example.image
 
 
+def parts_of_a_batch(processes):
+    """The rows that each process reads."""
+    return np.array_split(range(BATCH), processes)
+
+
 def streamed(mixture, start, stop, processes, threads=0):
     """The global batches start..stop of `processes` processes together, a row an id."""
-    readers = [mixture.iterate(start, p, processes, threads, 2) for p in range(processes)]
+    readers = [mixture.iterate(start, rows, threads, 2) for rows in parts_of_a_batch(processes)]
     for _ in range(start, stop):
         yield np.concatenate([next(reader)["id"] for reader in readers])
 
@@ -106,7 +111,7 @@ def test_what_is_decoded_is_what_the_ids_say(sets, processes, threads):
     whole = [mix(sets, identity).batch(step) for step in range(70)]
     for start in (0, 1, 29, 64):
         resumed = mix(sets, identity)
-        readers = [resumed.iterate(start, p, processes, threads, 2) for p in range(processes)]
+        readers = [resumed.iterate(start, rows, threads, 2) for rows in parts_of_a_batch(processes)]
         for step in range(start, start + 5):
             parts = [next(reader) for reader in readers]
             for key, array in whole[step].items():

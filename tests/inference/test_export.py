@@ -210,11 +210,10 @@ def test_a_folder_with_content_is_not_overwritten(policy, tmp_path):
 
 def test_requirements_name_every_import_of_the_runtime(bundle):
     source = (bundle / "bundle.py").read_text()
-    imported = {m for m in re.findall(r"^import (\w+)", source, re.M)} - set(
-        sys.stdlib_module_names
-    )
+    found = set(re.findall(r"^(?:import|from) (\w+)", source, re.M))
+    imported = found - set(sys.stdlib_module_names)
     named = {line.split("==")[0] for line in (bundle / "requirements.txt").read_text().split()}
-    packages = {"cv2": "opencv-python-headless"}
+    packages = {"PIL": "pillow"}
     assert {packages.get(module, module) for module in imported} <= named
 
 

@@ -24,7 +24,7 @@ KNOBS = {
 def end_of(workdir):
     """Fingerprints of parameters and optimizer, and the examples of every step."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    order = {row["step"]: row["batch_crc32"] for row in rows if "batch_crc32" in row}
+    order = {row["step"]: row["batch_hash"] for row in rows if "batch_hash" in row}
     losses = {row["step"]: row["loss"] for row in rows if "loss" in row}
     folder = checkpoint.find(workdir)
     assert folder.name == str(STEPS)
