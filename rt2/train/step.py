@@ -17,7 +17,7 @@ from rt2.models import partition
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
 
-CHUNK = 256  # target tokens of a device whose logits exist at a time
+CHUNK = 128  # target tokens of a device whose logits exist at a time
 NORM_SPEED = 0.01  # part of the way that the usual gradient norm goes to each new one
 
 Batch = dict[str, jax.Array]
