@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rt2.plan.hlo import Instruction, Text, array_bytes
+from rt2.plan.hlo import Instruction, Text
 
 KINDS = (
     "all-gather",
@@ -20,6 +20,12 @@ KINDS = (
     "collective-permute",
     "ragged-all-to-all",
     "collective-broadcast",
+)
+
+
+_MESH = re.compile(
+    r"replica_groups=mesh\[([^\]]*)\]"
+    r"(?:,\s*device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?|[\d,]+)\))?\s*\{([^}]*)\}"
 )
 
 
@@ -88,7 +94,7 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
     """The first group of devices; every group of one collective has the same shape.
 
     The three syntaxes: {{0,1},{2,3}}, an iota [2,4]<=[4,2]T(1,0), and axes of a mesh
-    mesh['a'=2,'b'=4] {'b'}.
+    mesh['a'=2,'b'=4] {'b'}, which may have an order of its own: device_ids=([4,2]T(1,0)).
     """
     if pairs := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest):
         return tuple(map(int, pairs.groups()))
@@ -99,8 +105,12 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
         order = _numbers(iota[4]) if iota[4] else range(len(shape))
         ids = np.arange(math.prod(shape)).reshape(shape).transpose(order).reshape(-1, int(iota[2]))
         return tuple(ids[0].tolist())
-    if named := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", rest):
-        return _mesh_group(named[1], named[2])
+    if named := _MESH.search(rest):
+        places = _mesh_group(named[1], named[3])
+        if not named[2]:
+            return places
+        order = _device_order(named[2])
+        return tuple(sorted(order[place] for place in places))
     return tuple(range(devices))
 
 
@@ -117,6 +127,16 @@ def _mesh_group(mesh: str, axes: str) -> tuple[int, ...]:
         step = strides[name] * (sizes[name] // (int(before) * count) if part else 1)
         ids = (ids[:, None] + step * np.arange(count)).reshape(-1)
     return tuple(sorted(ids.tolist()))
+
+
+def _device_order(text: str) -> list[int]:
+    """The devices of a mesh in its own order: listed, or an iota "[4,16]T(1,0)"."""
+    iota = re.match(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
+    if not iota:
+        return _numbers(text)
+    shape = _numbers(iota[1])
+    order = _numbers(iota[2]) if iota[2] else range(len(shape))
+    return np.arange(math.prod(shape)).reshape(shape).transpose(order).reshape(-1).tolist()
 
 
 def _numbers(text: str) -> list[int]:
@@ -139,6 +159,3 @@ def summary(found: list[Collective]) -> list[dict]:
         {"kind": kind, "axes": axes, "runs": runs, "received_bytes": int(received)}
         for (kind, axes), (runs, received) in sorted(rows.items(), key=lambda item: -item[1][1])
     ]
-
-
-__all__ = ["Collective", "array_bytes", "find", "summary"]

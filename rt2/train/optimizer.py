@@ -11,6 +11,7 @@ import optax.contrib
 
 from rt2.errors import ConfigError
 from rt2.models.build import Model
+from rt2.train.adafactor import adafactor, matrix_split
 
 
 def _constant(peak: float, warmup: int, steps: int) -> optax.Schedule:
@@ -49,8 +50,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The gradient transformation of config.optimizer.
 
-    `adafactor` has T5X's settings: no momentum, second-moment decay 0.8, updates clipped at 1 and
-    scaled by the parameter, so that its learning rate is relative and not to be reused with adamw.
+    `adafactor` is T5X's (rt2/train/adafactor.py): its learning rate is relative to each parameter
+    and not to be reused with adamw.
     `muon` orthogonalises the update of every matrix (Jordan et al. 2024), at a root mean square
     of 0.2 times the learning rate; embeddings, convolutions, norms and biases take adamw's update
     at `adamw_rate` times it.
@@ -58,13 +59,7 @@ def make_optimizer(
     schedule = make_schedule(config, steps)
     adam = {"b1": config.b1, "b2": config.b2}
     if config.name == "adafactor":
-        update = optax.adafactor(
-            schedule,
-            min_dim_size_to_factor=128,
-            decay_rate=0.8,
-            clipping_threshold=1.0,
-            multiply_by_parameter_scale=True,
-        )
+        update = adafactor(model, schedule)
     elif config.name == "adamw":
         update = optax.adamw(schedule, weight_decay=config.weight_decay, **adam)
     elif config.name == "muon":
@@ -112,6 +107,5 @@ def _matrix(path: str, axes: tuple[str | None, ...]) -> optax.contrib.MuonDimens
     if not path.endswith("/kernel") or None in axes:  # a convolution's window has no name
         return None
     inner = [i for i, axis in enumerate(axes) if axis != "layers"]
-    # an attention's output matrix takes heads and head_dim in, every other one its first axis
-    split = len(inner) - 1 if axes[-1] == "embed" else 1
+    split = matrix_split(tuple(axes[i] for i in inner))
     return optax.contrib.MuonDimensionNumbers(tuple(inner[:split]), tuple(inner[split:]))

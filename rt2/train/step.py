@@ -17,7 +17,8 @@ from rt2.models import partition
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
 
-CHUNK = 256  # target tokens of a device whose logits exist at a time
+CHUNK = 128  # target tokens of a device whose logits exist at a time
+NORM_SPEED = 0.01  # part of the way that the usual gradient norm goes to each new one
 
 Batch = dict[str, jax.Array]
 """image uint8 [B, n, S, S, 3]; has_image bool [B]; prefix int32 [B, L]; target int32 [B, T];
@@ -25,11 +26,16 @@ source int32 [B]."""
 
 
 class TrainState(NamedTuple):
-    """All that a step changes."""
+    """All that a step changes.
+
+    `averages` has what the settings ask for: "norm" float32 [], the usual gradient norm, and
+    "params", the moving average of the trained parameters.
+    """
 
     step: jax.Array  # int32 []
     params: Params
     optimizer: Any
+    averages: dict[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +49,9 @@ class StepSettings:
     brightness: float
     contrast: float
     frozen: tuple[str, ...] = ()  # parameters whose paths begin so are not trained
+    accumulate: int = 1  # parts of a batch that are run one after another
+    skip_above: float = 0.0  # times the usual gradient norm; 0 skips no spike
+    ema: float = 0.0  # part of the average that stays at a step; 0 keeps no average
 
 
 def split_frozen(settings: StepSettings, params: Params) -> tuple[Params, Params]:
@@ -55,43 +64,119 @@ def init_state(settings: StepSettings, key: jax.Array) -> TrainState:
     """A fresh state; call it under `jax.jit` with output shardings."""
     params = settings.model.init(key)
     trained, _ = split_frozen(settings, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))
+    averages: dict[str, Any] = {}
+    if settings.skip_above:
+        averages["norm"] = jnp.zeros(())
+    if settings.ema:
+        averages["params"] = trained
+    return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained), averages)
+
+
+def exchange_average(state: TrainState) -> TrainState:
+    """The averaged parameters in the place of the trained ones, and those in theirs.
+
+    The same state where no average is kept; the exchange undoes itself.
+    """
+    if "params" not in state.averages:
+        return state
+    average = state.averages["params"]
+    trained = {path: state.params[path] for path in average}
+    averages = {**state.averages, "params": trained}
+    return state._replace(params={**state.params, **average}, averages=averages)
 
 
 def train_step(
     settings: StepSettings, state: TrainState, batch: Batch
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update. A step whose loss or gradient is not finite changes nothing but the count."""
+    """One update. A step whose loss or gradient is not finite changes nothing but the count.
+
+    Nor does one whose gradient norm is `skip_above` times the usual one.
+    """
     batch = {**batch, "image": augment(settings, state.step, batch["image"])}
     before, frozen = split_frozen(settings, state.params)
-
-    def of_trained(trained: Params):
-        return loss(settings, {**frozen, **trained}, batch)
-
-    (value, metrics), grads = jax.value_and_grad(of_trained, has_aux=True)(before)
+    (value, metrics), grads = gradients(settings, state.params, batch)
     norm = optax.global_norm(grads)
+    good = jnp.isfinite(value) & jnp.isfinite(norm)
+    averages = dict(state.averages)
+    if settings.skip_above:
+        spike, averages["norm"] = follow_norm(settings.skip_above, averages["norm"], norm)
+        good &= ~spike
     updates, optimizer = settings.optimizer.update(grads, state.optimizer, before)
     trained = optax.apply_updates(before, updates)
-    good = jnp.isfinite(value) & jnp.isfinite(norm)
+    if settings.ema:
+        averages["params"] = jax.tree.map(
+            lambda old, new: settings.ema * old + (1 - settings.ema) * jnp.where(good, new, old),
+            *(averages["params"], trained),
+        )
     trained, optimizer = jax.tree.map(
         lambda new, old: jnp.where(good, new, old),
         (trained, optimizer),
         (before, state.optimizer),
     )
     metrics |= {"loss": value, "grad_norm": norm, "skipped": ~good}
-    return TrainState(state.step + 1, {**frozen, **trained}, optimizer), metrics
+    return TrainState(state.step + 1, {**frozen, **trained}, optimizer, averages), metrics
+
+
+def follow_norm(
+    skip_above: float, usual: jax.Array, norm: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Whether `norm` is a spike, and the usual norm after it; 0 is none yet.
+
+    A spike counts as no more than the limit, so that a norm which stays high becomes usual.
+    """
+    limit = jnp.where(usual > 0, skip_above * usual, jnp.inf)
+    moved = usual + NORM_SPEED * (jnp.minimum(norm, limit) - usual)
+    moved = jnp.where(usual > 0, moved, norm)
+    return norm > limit, jnp.where(jnp.isfinite(norm), moved, usual)
+
+
+def gradients(
+    settings: StepSettings, params: Params, batch: Batch
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Params]:
+    """((loss, sums by source), gradients of the trained parameters) of a batch.
+
+    In `accumulate` parts the memory of the activations is that of a part, and the result that of
+    the whole batch: every part's entropy is divided by the tokens of all. Row i is in part
+    i modulo `accumulate`, so that no row leaves its device.
+    """
+    trained, frozen = split_frozen(settings, params)
+    tokens = (batch["target"] != PAD).sum()
+
+    def share(trained: Params, rows: Batch):
+        sums = source_sums(settings, {**frozen, **trained}, rows)
+        return sums["entropy"].sum() / tokens, sums
+
+    grad = jax.value_and_grad(share, has_aux=True)
+    if settings.accumulate == 1:
+        return grad(trained, batch)
+    parts = {
+        name: x.reshape(-1, settings.accumulate, *x.shape[1:]).swapaxes(0, 1)
+        for name, x in batch.items()
+    }
+
+    def body(total, rows: Batch):
+        return jax.tree.map(jnp.add, total, grad(trained, rows)), None
+
+    shapes = jax.eval_shape(grad, trained, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(body, zeros, parts)[0]
 
 
 def loss(
     settings: StepSettings, params: Params, batch: Batch
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean cross-entropy of the target tokens, and sums by source float32 [K]."""
+    sums = source_sums(settings, params, batch)
+    return sums["entropy"].sum() / sums["tokens"].sum(), sums
+
+
+def source_sums(settings: StepSettings, params: Params, batch: Batch) -> dict[str, jax.Array]:
+    """Entropy, correct tokens and tokens by source, float32 [K]."""
     module = settings.model.module(params)
     hidden = module.hidden(*(batch[name] for name in ("image", "prefix", "target", "has_image")))
     target = batch["target"]
     source = jnp.broadcast_to(batch["source"][:, None], target.shape)
-    sums = token_sums(module.logits, Tokens(hidden, target, source), settings.sources)
-    return sums["entropy"].sum() / sums["tokens"].sum(), sums
+    return token_sums(module.logits, Tokens(hidden, target, source), settings.sources)
 
 
 class Tokens(NamedTuple):

@@ -68,3 +68,9 @@ def test_the_recorded_plans_of_55b_hold_what_they_claim(project):
         if plan["fits"] and "roofline" in plan:
             assert plan["regathered_share"] < 0.1, name
             assert plan["programs"]["train"]["rss_bytes"] < 12 * 2**30, name
+    entropy = plans["entropy_h100_64"]["programs"]["entropy"]
+    assert entropy["needed_bytes"] - entropy["argument_bytes"] < 1e9
+    few, many = (plans[f"weak_h100_{chips}"] for chips in (64, 512))
+    assert many["programs"]["train"]["flops"] == 8 * few["programs"]["train"]["flops"]
+    sent = [plan["programs"]["train"]["received_bytes"] for plan in (few, many)]
+    assert sent[1] < 1.1 * sent[0]

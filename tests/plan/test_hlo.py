@@ -52,6 +52,12 @@ def test_bytes_are_those_of_the_operands_a_tuple_s_together():
         ("replica_groups=mesh['axis_0'=2,'axis_1'=2,'axis_2'=2] {'axis_1'}", "fsdp", 2),
         ("replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}", "fsdp+tensor", 4),
         ("replica_groups=mesh['a'=2,'b'=4] {'a','b':(1)2}", "data+fsdp", 4),
+        (
+            "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}",
+            "fsdp+tensor",
+            4,
+        ),
+        ("replica_groups=mesh['a'=4,'b'=2], device_ids=(0,4,1,5,2,6,3,7) {'b'}", "data", 2),
         ("replica_groups={}", "data+fsdp+tensor", 8),
     ],
 )

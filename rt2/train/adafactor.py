@@ -1,0 +1,112 @@
+"""Adafactor (Shazeer and Stern 2018) as T5X runs it over stacked layers.
+
+Each layer of a stack is a block of its own: it has its own update clipping and its own scale, as if
+its parameters stood alone. optax's works on whole arrays: it would clip a stack by the root mean
+square over all layers, and keep an attention's second moments whole because a head is narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rt2.models.build import Model
+
+Array = jax.Array
+DECAY = 0.8  # beta2 of step t is 1 - t^-DECAY
+CLIP = 1.0  # largest root mean square of a block's update before it is scaled
+FACTOR_FROM = 128  # a matrix with a smaller side keeps its second moments whole
+SMALLEST_SCALE = 1e-3
+TINY = 1e-30
+
+
+class AdafactorState(NamedTuple):
+    """Second moments by parameter path, with 1 where an axis was averaged over."""
+
+    count: Array  # int32 []
+    v_row: dict[str, Array]  # of factored matrices: mean over the outputs
+    v_col: dict[str, Array]  # of factored matrices: mean over the inputs
+    v: dict[str, Array]  # of everything else
+
+
+def adafactor(model: Model, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Without momentum; the update of a block is scaled by its root mean square.
+
+    `schedule` is relative to that scale: 1e-3 changes a parameter by a thousandth of it.
+    """
+
+    def init(params: dict[str, Array]) -> AdafactorState:
+        state = AdafactorState(jnp.zeros((), jnp.int32), {}, {}, {})
+        for path, p in params.items():
+            sides = factored_sides(model.axes[path], p.shape)
+            if sides is None:
+                state.v[path] = jnp.zeros(p.shape)
+            else:
+                state.v_col[path], state.v_row[path] = (_averaged(p, side) for side in sides)
+        return state
+
+    def update(grads, state: AdafactorState, params):
+        count = state.count + 1
+        decay = 1 - jnp.asarray(count, jnp.float32) ** -DECAY
+        rate = schedule(state.count)
+        new = AdafactorState(count, {}, {}, {})
+        updates = {}
+        for path, g in grads.items():
+            axes = model.axes[path]
+            square = jnp.square(g) + TINY
+            sides = factored_sides(axes, g.shape)
+            if sides is None:
+                new.v[path] = _mix(decay, state.v[path], square)
+                scaled = g * jax.lax.rsqrt(new.v[path])
+            else:
+                inputs, outputs = sides
+                row = _mix(decay, state.v_row[path], square.mean(outputs, keepdims=True))
+                col = _mix(decay, state.v_col[path], square.mean(inputs, keepdims=True))
+                new.v_row[path], new.v_col[path] = row, col
+                relative = row / row.mean(inputs, keepdims=True)
+                scaled = g * jax.lax.rsqrt(relative) * jax.lax.rsqrt(col)
+            block = tuple(i for i, axis in enumerate(axes) if axis != "layers")
+            size = jnp.maximum(_rms(params[path], block), SMALLEST_SCALE)
+            updates[path] = scaled * (-rate * size / jnp.maximum(1.0, _rms(scaled, block) / CLIP))
+        return updates, new
+
+    return optax.GradientTransformation(init, update)
+
+
+def factored_sides(
+    axes: tuple[str | None, ...], shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The input axes and the output axes of a matrix that is factored, else None.
+
+    Stacked layers are no side. Heads and their dimensions are one side together. A convolution's
+    window has no name: it belongs to the inputs.
+    """
+    inner = [i for i, axis in enumerate(axes) if axis != "layers"]
+    if len(inner) < 2:
+        return None
+    split = matrix_split(tuple(axes[i] for i in inner))
+    sides = tuple(inner[:split]), tuple(inner[split:])
+    large = all(math.prod(shape[i] for i in side) >= FACTOR_FROM for side in sides)
+    return sides if large else None
+
+
+def matrix_split(axes: tuple[str | None, ...]) -> int:
+    """How many axes of a matrix are its inputs; `axes` are without the layers'."""
+    # an attention's output matrix takes heads and head_dim in, every other one its first axis
+    return len(axes) - 1 if axes[-1] == "embed" else 1
+
+
+def _averaged(p: Array, over: tuple[int, ...]) -> Array:
+    return jnp.zeros([1 if i in over else size for i, size in enumerate(p.shape)])
+
+
+def _mix(decay: Array, old: Array, new: Array) -> Array:
+    return decay * old + (1 - decay) * new
+
+
+def _rms(x: Array, axes: tuple[int, ...]) -> Array:
+    return jnp.sqrt(jnp.square(x).mean(axes, keepdims=True))
