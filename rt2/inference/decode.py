@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rt2.inference.constraint import constrain
+from rt2.models import partition
 from rt2.models.vision_language import VisionLanguage
 from rt2.tokenizer import EOS, PAD
 
@@ -47,7 +48,7 @@ def actions(module: VisionLanguage, image: Array, prefix: Array, table: Array) -
     first = (jnp.full(rows, PAD, jnp.int32), cache, jnp.zeros(rows))
     positions = jnp.arange(len(table))
     (_, _, log_prob), tokens = jax.lax.scan(step, first, (positions, table))
-    return Decoded(tokens.T, log_prob)
+    return _whole(tokens.T, log_prob)
 
 
 def mixed(
@@ -75,4 +76,9 @@ def mixed(
     first = (start, cache, jnp.zeros(rows), jnp.zeros(rows, bool))
     positions = jnp.arange(len(allowed))
     (_, _, log_prob, _), tokens = jax.lax.scan(step, first, (positions, allowed))
-    return Decoded(tokens.T, log_prob)
+    return _whole(tokens.T, log_prob)
+
+
+def _whole(tokens: Array, log_prob: Array) -> Decoded:
+    """The reply on every device: of many processes, each reads all of it."""
+    return Decoded(partition.everywhere(tokens), partition.everywhere(log_prob))
