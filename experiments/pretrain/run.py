@@ -36,7 +36,8 @@ from rt2.inference.policy import Policy, describe  # noqa: E402
 from rt2.models.build import Model, Params  # noqa: E402
 from rt2.models.weights import own  # noqa: E402
 from rt2.preprocess import Preprocess  # noqa: E402
-from rt2.train import loop, start  # noqa: E402
+from rt2.train import start  # noqa: E402
+from rt2.train.settings import make_model  # noqa: E402
 from rt2.train.sources import open_sources  # noqa: E402
 
 SCENES = 100_000
@@ -58,7 +59,7 @@ def main() -> None:
     config = make_config(args.workdir)
     sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, args.workdir)
-    model = loop.make_model(config, preprocess)
+    model = make_model(config, preprocess.tokenizer.size)
     params = train(config, model, preprocess, sources["web"].examples, args)
     assets = {
         "format": checkpoint.FORMAT,

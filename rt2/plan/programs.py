@@ -20,7 +20,7 @@ from rt2.models import variants
 from rt2.models.build import Model
 from rt2.train import sharding
 from rt2.train.checkpoint import abstract
-from rt2.train.optimizer import frozen_paths, make_optimizer
+from rt2.train.settings import make_model, make_settings
 from rt2.train.step import (
     StepSettings,
     Tokens,
@@ -61,24 +61,8 @@ class Program:
 def make_setup(config: ml_collections.ConfigDict, mesh: Mesh) -> Setup:
     """The setup of `config` on `mesh`, which may be abstract; raises UserError where they clash."""
     sharding.check_batch(config.batch_size, mesh)
-    model = Model(
-        variants.config(
-            config.model.variant,
-            vocab=config.tokenizer.vocab_size,
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            image_size=config.model.image_size,
-        )
-    )
-    settings = StepSettings(
-        model=model,
-        optimizer=make_optimizer(config.optimizer, config.num_steps, model),
-        sources=max(len(config.sources), 1),
-        seed=config.seed,
-        brightness=config.augment.brightness,
-        contrast=config.augment.contrast,
-        frozen=frozen_paths(config, model),
-    )
+    model = make_model(config, config.tokenizer.vocab_size)
+    settings = make_settings(config, model, max(len(config.sources), 1))
     make = functools.partial(init_state, settings)
     shapes, placed = sharding.lay_out(make, model, config.sharding, mesh)
     return Setup(config, mesh, settings, abstract(shapes, placed), abstract_batch(config, mesh))

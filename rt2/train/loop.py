@@ -21,15 +21,13 @@ import numpy as np
 from rt2 import checkpoint
 from rt2.data.mixture import Mixture
 from rt2.inference.policy import Policy, describe
-from rt2.models import variants
-from rt2.models.build import Model
 from rt2.preprocess import Preprocess
 from rt2.train import evaluation, init_from, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.line import ALONE, Line
 from rt2.train.metrics import open_metrics, progress_figures, step_figures
-from rt2.train.optimizer import frozen_paths, make_optimizer
 from rt2.train.preemption import Preempted, Preemption
+from rt2.train.settings import make_model, make_settings
 from rt2.train.sources import Source, open_sources
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
@@ -109,17 +107,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
     held_out = open_sources(config, "eval_sources")
     preprocess = start.make_preprocess(config, sources, workdir)
     inputs.check_lengths(sources, preprocess, LENGTH_CHECKS)
-    model = make_model(config, preprocess)
+    model = make_model(config, preprocess.tokenizer.size)
     mixture = inputs.make_mixture(config, sources, preprocess)
-    settings = StepSettings(
-        model=model,
-        optimizer=make_optimizer(config.optimizer, config.num_steps, model),
-        sources=len(mixture.names),
-        seed=config.seed,
-        brightness=config.augment.brightness,
-        contrast=config.augment.contrast,
-        frozen=frozen_paths(config, model),
-    )
+    settings = make_settings(config, model, len(mixture.names))
     assets = as_json(
         format=checkpoint.FORMAT,
         config=config.to_dict(),
@@ -154,19 +144,6 @@ def brief(value: Any) -> Any:
     if isinstance(value, str) and len(value) > 200:
         return hashlib.sha256(value.encode()).hexdigest()
     return value
-
-
-def make_model(config: ml_collections.ConfigDict, preprocess: Preprocess) -> Model:
-    """The configured variant for the tokenizer at hand."""
-    return Model(
-        variants.config(
-            config.model.variant,
-            vocab=preprocess.tokenizer.size,
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            image_size=config.model.image_size,
-        )
-    )
 
 
 def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, TrainState]:

@@ -14,11 +14,9 @@ import jax
 import pytest
 from jax.sharding import AbstractMesh
 
-from rt2.models import variants
-from rt2.models.build import Model
 from rt2.train import sharding
-from rt2.train.optimizer import make_optimizer
-from rt2.train.step import StepSettings, init_state
+from rt2.train.settings import make_model, make_settings
+from rt2.train.step import init_state
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/train/golden"
@@ -31,17 +29,8 @@ WHOLE_BYTES = 8 * 2**20  # what may stay whole of a model that needs more than o
 def placed(name, strategy):
     """(path, shape, bytes, sharding) of everything in the training state of a config."""
     config = importlib.import_module(f"configs.{name}").get_config()
-    model = Model(
-        variants.config(
-            config.model.variant,
-            vocab=config.tokenizer.vocab_size,
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            image_size=config.model.image_size,
-        )
-    )
-    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    settings = StepSettings(model, optimizer, 1, 0, 0, 0)
+    model = make_model(config, config.tokenizer.vocab_size)
+    settings = make_settings(config, model, 1)
     mesh = AbstractMesh(tuple(MESH.values()), tuple(MESH))
     make = functools.partial(init_state, settings)
     shapes, shardings = sharding.lay_out(make, model, strategy, mesh)
