@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # parameters, order of the data and augmentation
     config.num_steps = 1000
     config.batch_size = 64  # rows over all devices and hosts
+    config.accumulate = 1  # parts of a batch, run in turn: less memory, the same step
     # Weights to start from: a checkpoint, our safetensors, or public ones (.safetensors, .npz or a
     # folder of them, known by their names); several with commas, each for the parts it has or for
     # the one named: "vision:siglip.npz,text:t5-large/". Empty is from scratch.
@@ -67,6 +68,8 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 0.01  # adamw, muon
     config.optimizer.adamw_rate = 0.2  # muon: rate of what is no matrix, relative to learning_rate
     config.optimizer.clip_norm = 1.0  # global gradient norm; 0 does not clip
+    config.optimizer.skip_above = 0.0  # skip a step whose norm is this times the usual; 0: none
+    config.ema = 0.0  # the policy has the parameters' moving average of this decay; 0: the last
 
     config.mesh = ConfigDict()  # sizes multiply to the number of devices; one may be -1
     config.mesh.data = -1

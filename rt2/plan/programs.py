@@ -60,7 +60,7 @@ class Program:
 
 def make_setup(config: ml_collections.ConfigDict, mesh: Mesh) -> Setup:
     """The setup of `config` on `mesh`, which may be abstract; raises UserError where they clash."""
-    sharding.check_batch(config.batch_size, mesh)
+    sharding.check_batch(config.batch_size, mesh, config.accumulate)
     model = make_model(config, config.tokenizer.vocab_size)
     settings = make_settings(config, model, max(len(config.sources), 1))
     make = functools.partial(init_state, settings)

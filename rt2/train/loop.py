@@ -29,7 +29,13 @@ from rt2.train.metrics import open_metrics, progress_figures, step_figures
 from rt2.train.preemption import Preempted, Preemption
 from rt2.train.settings import make_model, make_settings
 from rt2.train.sources import Source, open_sources
-from rt2.train.step import StepSettings, TrainState, init_state, train_step
+from rt2.train.step import (
+    StepSettings,
+    TrainState,
+    exchange_average,
+    init_state,
+    train_step,
+)
 
 PREFETCH = 4  # batches read ahead
 LENGTH_CHECKS = 200_000  # web rows of a source whose length is checked before the first step
@@ -102,7 +108,7 @@ def train(
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
     """Opens the data and settles everything that the config leaves to them."""
     mesh = sharding.make_mesh(config.mesh.to_dict())
-    sharding.check_batch(config.batch_size, mesh)
+    sharding.check_batch(config.batch_size, mesh, config.accumulate)
     sources = open_sources(config, "sources")
     held_out = open_sources(config, "eval_sources")
     preprocess = start.make_preprocess(config, sources, workdir)
@@ -126,7 +132,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
 def evaluate(run: Run, state: TrainState) -> dict[str, float]:
     """Figures of the policy that a checkpoint of `state` would give, on the held-out sources."""
     metadata = describe(run.preprocess, run.assets | {"step": int(state.step)})
-    policy = Policy(run.settings.model, state.params, run.preprocess, metadata)
+    params = exchange_average(state).params
+    policy = Policy(run.settings.model, params, run.preprocess, metadata)
     figures = evaluation.evaluate(policy, run.held_out, run.config.eval_rows)
     log.info("step %d: %s", state.step, {k: round(float(v), 4) for k, v in figures.items()})
     return figures

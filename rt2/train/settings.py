@@ -33,4 +33,7 @@ def make_settings(config: ml_collections.ConfigDict, model: Model, sources: int)
         brightness=config.augment.brightness,
         contrast=config.augment.contrast,
         frozen=frozen_paths(config, model),
+        accumulate=config.accumulate,
+        skip_above=config.optimizer.skip_above,
+        ema=config.ema,
     )

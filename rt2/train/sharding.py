@@ -68,13 +68,17 @@ def mesh_sizes(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
     return dict(zip(MESH_AXES, shape, strict=True))
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raises ShardingError unless the global batch divides over the mesh."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+def check_batch(batch_size: int, mesh: Mesh, accumulate: int) -> None:
+    """Raises ShardingError unless each of `accumulate` parts of a batch divides over the mesh."""
+    if accumulate < 1:
+        raise ShardingError(f"--config.accumulate={accumulate}: expected 1 part or more")
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = devices * accumulate
     if batch_size < 1 or batch_size % parts:
         raise ShardingError(
-            f"batch_size {batch_size} is not divisible by data*fsdp = {parts}: use "
-            f"--config.batch_size={max(batch_size // parts, 1) * parts} or another mesh"
+            f"batch_size {batch_size} is not divisible by data*fsdp = {devices} times accumulate = "
+            f"{accumulate}: use --config.batch_size={max(batch_size // parts, 1) * parts} or "
+            "another mesh"
         )
 
 

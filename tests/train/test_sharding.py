@@ -124,7 +124,7 @@ def test_an_unknown_axis_is_refused():
 def test_a_batch_that_does_not_divide_is_refused_with_the_next_that_does():
     mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1}, jax.devices())
     with pytest.raises(ShardingError, match="batch_size=24"):
-        sharding.check_batch(30, mesh)
+        sharding.check_batch(30, mesh, 1)
 
 
 def test_unknown_strategy_and_logical_axis_are_refused():
