@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
 def _plan() -> dict:
     topology = parse_topology(_TOPOLOGY.value)
-    compiler.prepare_environment(topology)
+    compiler.prepare_environment()
     from rt2.plan import planning  # after the environment that the compilers read
 
     if _QUICK.value or not compiler.has_compiler(topology):

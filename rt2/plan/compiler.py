@@ -24,7 +24,8 @@ from rt2.train import sharding
 
 PLUGINS = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda13"}
 # Without a GPU nothing can be timed, so that no kernel is tuned.
-GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+# without a GPU nothing can be tried out, and Triton's matrix products need to be
+GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 class PlanError(UserError):
@@ -64,12 +65,10 @@ def has_compiler(topology: Topology) -> bool:
         return False
 
 
-def prepare_environment(topology: Topology) -> None:
+def prepare_environment() -> None:
     """What the plugins read from the environment; call it before jax makes a backend."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    if topology.chip.platform == GPU:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}".strip()
     jax.config.update("jax_platforms", "cpu")
 
 
@@ -101,7 +100,8 @@ def compile_program(program: Program, mesh: Mesh) -> Compiled:
     """Compiles `program` for the devices of `mesh`; PlanError where it cannot fit."""
     began, cpu = time.perf_counter(), time.process_time()
     with jax.set_mesh(mesh), _stderr() as said:
-        compiled = program.function.lower(*program.arguments).compile()
+        options = GPU_OPTIONS if mesh.devices.flat[0].platform in ("gpu", GPU) else None
+        compiled = program.function.lower(*program.arguments).compile(compiler_options=options)
     memory = compiled.memory_analysis()
     return Compiled(
         text=compiled.as_text(),
