@@ -44,6 +44,16 @@ ROWS = {
     "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
     # memory against recomputation, at 8 rows on a chip
     "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat=False),
+    # a step from PaliGemma's weights at batch 1
+    "paligemma_h100_1": row(
+        "h100:1x1",
+        1,
+        "train",
+        config="configs/fractal_palme_12b.py",
+        model__variant="paligemma_3b",
+        mesh__fsdp=1,
+        mesh__data=1,
+    ),
     # the cross-entropy alone: what it adds to a step
     "entropy_h100_64": row("h100:8x8", 2048, "entropy"),
 }
