@@ -45,6 +45,7 @@ EXTRAS = {
     "remote": ["aiohttp>=3.14", "gcsfs>=2026.9", "s3fs>=2026.9"],  # http(s)://, gs://, s3://
     # compilers for accelerators that are not there; each must be of the installed jax's version
     "plan": ["jax[tpu]>=0.10.2", "jax-cuda13-pjrt>=0.10.2", "jax-cuda13-plugin>=0.10.2"],
+    "oracle": ["torch>=2.13", "transformers>=5.23"],  # peers of experiments: not in the lock
     "beam": ["apache-beam>=2.77"],  # needs protobuf < 7: not in the lock
     "inspect": ["rerun-sdk>=0.41"],  # a recording beside the page; 170 MB: not in the lock
     "dev": [

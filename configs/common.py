@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # parameters, order of the data and augmentation
     config.num_steps = 1000
     config.batch_size = 64  # rows over all devices and hosts
+    config.accumulate = 1  # parts of a batch, run in turn: less memory, the same step
     config.init_from = ""  # safetensors file or checkpoint to start from; empty is from scratch
 
     config.frozen = ()  # beginnings of parameter paths that stay as init_from has them: "vision/"
@@ -19,7 +20,7 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.variant = "tiny"  # rt2/models/variants.py
     config.model.dtype = "bfloat16"  # of the computation; float32 on a CPU
-    config.model.remat = False  # recompute each layer in the backward pass to save memory
+    config.model.remat = "none"  # what is recomputed to save memory: none, dots or full (layers.py)
     config.model.image_size = 0  # pixels; 0 keeps the variant's own
     config.history = 1  # images in a row, the current one last
 
@@ -64,6 +65,10 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 0.01  # adamw, muon
     config.optimizer.adamw_rate = 0.2  # muon: rate of what is no matrix, relative to learning_rate
     config.optimizer.clip_norm = 1.0  # global gradient norm; 0 does not clip
+    config.optimizer.skip_above = 0.0  # skip a step whose norm is this times the usual; 0: none
+    config.ema = (
+        0.0  # a policy acts with the moving average of this decay (0.999); 0: with the last
+    )
 
     config.mesh = ConfigDict()  # sizes multiply to the number of devices; one may be -1
     config.mesh.data = -1
@@ -71,6 +76,10 @@ def get_config() -> ConfigDict:
     config.mesh.tensor = 1
     config.sharding = "fsdp+tp"  # rt2/train/sharding.py
 
+    config.profile = (
+        0,
+        0,
+    )  # first step and number of steps of a trace, in workdir/profile; 0: none
     config.log_interval = 20  # steps between rows of metrics.jsonl
     config.eval_interval = 0  # steps between evaluations; 0 evaluates at the end alone
     config.eval_rows = 256  # rows of each evaluation source

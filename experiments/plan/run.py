@@ -43,7 +43,7 @@ ROWS = {
     "weak_h100_256": row("h100:32x8", 2048, "train"),
     "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
     # memory against recomputation, at 8 rows on a chip
-    "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat=False),
+    "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat="none"),
     "entropy_v4_64": row("v4:4x4x4", 2048, "entropy"),
 }
 

@@ -1,7 +1,7 @@
 """Our side: the trainer's own step.
 
-    python experiments/step/ours.py write SIZE WEIGHTS            draws parameters
-    python experiments/step/ours.py train SIZE WEIGHTS --steps=N  prints one line of JSON
+python experiments/step/ours.py write SIZE WEIGHTS            draws parameters
+python experiments/step/ours.py train SIZE WEIGHTS --steps=N  prints one line of JSON
 """
 
 import argparse
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from sizes import SIZES, Size, batches
 
 from configs import common
+from rt2.models import flops
 from rt2.models.build import Model
 from rt2.models.encoder_decoder import TextConfig
 from rt2.models.pali import PaliConfig
@@ -30,9 +31,7 @@ RATE = 1e-3
 
 def make_model(size: Size) -> Model:
     """The size as a model of the PaLI family, in float32 as CPUs want it."""
-    vision = ViTConfig(
-        patch=size.patch, image_size=size.image, class_token=True, **size.vision
-    )
+    vision = ViTConfig(patch=size.patch, image_size=size.image, class_token=True, **size.vision)
     text = dict(size.text)
     layers = text.pop("layers")
     config = TextConfig(encoder_layers=layers, decoder_layers=layers, **text)
@@ -78,7 +77,7 @@ def _gflops(shape: tuple[int, int, int], seconds: float) -> float:
 def main() -> None:
     """Trains a few steps and prints what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=["write", "train", "matmul"])
+    parser.add_argument("mode", choices=["write", "train", "matmul", "flops"])
     parser.add_argument("size", choices=sorted(SIZES))
     parser.add_argument("weights", type=Path)
     parser.add_argument("--warmup", type=int, default=2)
@@ -90,9 +89,14 @@ def main() -> None:
     if args.mode == "matmul":
         print(json.dumps(matmul_gflops(size, 2.0)))
         return
+    if args.mode == "flops":  # a forward and a backward pass of a batch
+        once = flops.forward(settings.model, 1, size.prefix, size.target)
+        print(json.dumps({"flops": 3 * size.rows * once}))
+        return
     state = jax.jit(functools.partial(init_state, settings))(jax.random.key(0))
     if args.mode == "write":
         save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
+        print("{}")
         return
     state = state._replace(params=jax.device_put(load_file(args.weights)))
     step = jax.jit(functools.partial(train_step, settings), donate_argnums=0)

@@ -81,7 +81,7 @@ class T5xAdafactor(Adafactor):
 
 
 def load_weights(twin: Twin, path: Path, size: Size) -> None:
-    """The parameters that our side wrote, under transformers' names; every one must have a place."""
+    """The parameters that our side wrote, under transformers' names; each must have a place."""
     ours = load_file(path)
     state = {"vision.embeddings.cls_token": ours["vision/class_token"][None, None]}
     first = np.zeros((1, size.vision["width"]), np.float32)  # ours adds no position to the class
@@ -118,7 +118,11 @@ def stack(tower: str, ours: dict, layers: int) -> dict:
     state = norm(f"text.{tower}.final_layer_norm", ours, f"text/{tower}_norm")
     first = f"text.{tower}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     state[first] = ours[f"text/{tower}_bias/table"]
-    parts = [("SelfAttention", "attention"), ("EncDecAttention", "cross"), ("DenseReluDense", "mlp")]
+    parts = [
+        ("SelfAttention", "attention"),
+        ("EncDecAttention", "cross"),
+        ("DenseReluDense", "mlp"),
+    ]
     if tower == "encoder":
         parts.pop(1)
     for i in range(layers):
@@ -150,12 +154,12 @@ def linear(there: str, ours: dict, here: str, inputs: int, layer: int | None = N
 
 def norm(there: str, ours: dict, here: str, layer: int | None = None) -> dict:
     """Scale, and bias where there is one."""
-    names = {"weight": "scale", "bias": "bias"}
-    return {
-        f"{there}.{theirs}": ours[f"{here}/{mine}"] if layer is None else ours[f"{here}/{mine}"][layer]
-        for theirs, mine in names.items()
-        if f"{here}/{mine}" in ours
-    }  # fmt: skip
+    state = {}
+    for theirs, mine in {"weight": "scale", "bias": "bias"}.items():
+        if f"{here}/{mine}" in ours:
+            value = ours[f"{here}/{mine}"]
+            state[f"{there}.{theirs}"] = value if layer is None else value[layer]
+    return state
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ class Program:
 
 def make_setup(config: ml_collections.ConfigDict, mesh: Mesh) -> Setup:
     """The setup of `config` on `mesh`, which may be abstract; raises UserError where they clash."""
-    sharding.check_batch(config.batch_size, mesh)
+    sharding.check_batch(config.batch_size, mesh, config.accumulate)
     model = Model(
         variants.config(
             config.model.variant,
@@ -78,6 +78,9 @@ def make_setup(config: ml_collections.ConfigDict, mesh: Mesh) -> Setup:
         brightness=config.augment.brightness,
         contrast=config.augment.contrast,
         frozen=frozen_paths(config, model),
+        accumulate=config.accumulate,
+        skip_above=config.optimizer.skip_above,
+        ema=config.ema,
     )
     make = functools.partial(init_state, settings)
     shapes, placed = sharding.lay_out(make, model, config.sharding, mesh)

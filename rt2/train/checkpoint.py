@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 
 from rt2 import checkpoint
 from rt2.train.differences import differences, short
-from rt2.train.step import TrainState
+from rt2.train.step import TrainState, exchange_average
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,14 @@ class CheckpointWriter:
         return self._manager.latest_step()
 
     def save(self, state: TrainState, assets: dict[str, Any]) -> None:
-        """Starts to save `state` at its step; the manifest of fingerprints is part of the item."""
+        """Starts to save `state` at its step; the manifest of fingerprints is part of the item.
+
+        The item `params` is what a policy acts with: the moving average, where there is one.
+        """
         step = int(state.step)
         if step == self.latest():
             return
+        state = exchange_average(state)
         rest = optimizer_item(state)
         manifest = {
             "params": checkpoint.fingerprint(state.params),
@@ -64,6 +68,7 @@ class CheckpointWriter:
         checkpoint is of another model, tokenizer, action codec or data.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
+        like = exchange_average(like)
         for step in steps:
             folder = self.folder / str(step)
             try:
@@ -73,7 +78,7 @@ class CheckpointWriter:
             except checkpoint.DamagedCheckpointError as error:
                 log.error("%s. Trying the step before it.", error)
                 continue
-            return TrainState(rest["step"], params, rest["optimizer"])
+            return exchange_average(TrainState(params=params, **{"averages": {}, **rest}))
         if steps:
             raise checkpoint.CheckpointError(
                 f"{self.folder}: none of the steps {steps} is intact. Move the folder away to "
@@ -84,7 +89,8 @@ class CheckpointWriter:
 
 def optimizer_item(state: TrainState) -> dict[str, Any]:
     """What the item `state` holds: everything but the parameters."""
-    return {"step": state.step, "optimizer": state.optimizer}
+    averages = {"averages": state.averages} if state.averages else {}
+    return {"step": state.step, "optimizer": state.optimizer, **averages}
 
 
 def check_assets(place: Any, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

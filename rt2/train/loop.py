@@ -8,8 +8,6 @@ import hashlib
 import json
 import logging
 import pathlib
-import resource
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,11 +24,20 @@ from rt2.models.build import Model
 from rt2.preprocess import Preprocess
 from rt2.train import evaluation, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
+from rt2.train.clock import Clock, example_flops, peak_flops
 from rt2.train.line import ALONE, Line
-from rt2.train.metrics import open_metrics, progress_figures, step_figures
+from rt2.train.metrics import LateRow, open_metrics, progress_figures, step_figures
 from rt2.train.optimizer import frozen_paths, make_optimizer
 from rt2.train.preemption import Preempted, Preemption
-from rt2.train.step import StepSettings, TrainState, init_state, train_step
+from rt2.train.step import (
+    StepSettings,
+    TrainState,
+    exchange_average,
+    init_state,
+    start_from,
+    train_step,
+)
+from rt2.train.trace import Trace
 
 PREFETCH = 4  # batches read ahead
 LENGTH_CHECKS = 200_000  # web rows of a source whose length is checked before the first step
@@ -74,21 +81,26 @@ def train(
         line.compare({"step of the checkpoint": first})
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)
         metrics = open_metrics(workdir, first, config.num_steps)
-        clock = Clock(config.batch_size)
+        late = LateRow(metrics)
+        clock = make_clock(run)
+        trace = Trace(workdir, *config.profile)
         for step in range(first + 1, config.num_steps + 1):
             with clock.waiting():
                 batch, order = next(batches)
+            trace.before(step)
             state, measured = step_fn(state, batch)
+            trace.after(step, state)
+            late.write()  # the row of an earlier step, while the devices work on this one
             last = step == config.num_steps
             if last or step % config.log_interval == 0:
-                figures = step_figures(jax.device_get(measured), run.mixture.names)
-                figures |= progress_figures(run.mixture, step) | clock.figures(step)
-                metrics.write(step, figures | {"batch_hash": int(order_hash(order))})
+                late.keep(step, functools.partial(row, run, clock, step, measured, order))
             if last or (config.eval_interval and step % config.eval_interval == 0):
+                late.write()
                 metrics.write(step, evaluate(run, state))
                 clock.restart(step)
             ends = not last and preemption.reached(step)
             if last or ends or step % config.save_interval == 0:
+                late.write()
                 writer.save(state, run.assets | {"step": step})
             metrics.advance(step)
             if ends:
@@ -100,10 +112,24 @@ def train(
     return state
 
 
+def row(run: Run, clock: Clock, step: int, measured: Any, order: jax.Array) -> dict[str, Any]:
+    """The figures of a step; waits until its devices are done."""
+    figures = step_figures(jax.device_get(measured), run.mixture.names)
+    figures |= progress_figures(run.mixture, step) | clock.figures(step)
+    return figures | {"batch_hash": int(order_hash(order))}
+
+
+def make_clock(run: Run) -> Clock:
+    """A clock that knows how much an example computes and how much the devices can."""
+    devices = list(run.mesh.devices.flat)
+    computed = example_flops(run.settings, run.preprocess)
+    return Clock(run.config.batch_size, computed, peak_flops(devices))
+
+
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
     """Opens the data and settles everything that the config leaves to them."""
     mesh = sharding.make_mesh(config.mesh.to_dict())
-    sharding.check_batch(config.batch_size, mesh)
+    sharding.check_batch(config.batch_size, mesh, config.accumulate)
     sources = inputs.open_sources(config, "sources")
     held_out = inputs.open_sources(config, "eval_sources")
     preprocess = start.make_preprocess(config, sources, workdir)
@@ -118,6 +144,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
         brightness=config.augment.brightness,
         contrast=config.augment.contrast,
         frozen=frozen_paths(config, model),
+        accumulate=config.accumulate,
+        skip_above=config.optimizer.skip_above,
+        ema=config.ema,
     )
     assets = as_json(
         format=checkpoint.FORMAT,
@@ -135,7 +164,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
 def evaluate(run: Run, state: TrainState) -> dict[str, float]:
     """Figures of the policy that a checkpoint of `state` would give, on the held-out sources."""
     metadata = describe(run.preprocess, run.assets | {"step": int(state.step)})
-    policy = Policy(run.settings.model, state.params, run.preprocess, metadata)
+    params = exchange_average(state).params
+    policy = Policy(run.settings.model, params, run.preprocess, metadata)
     figures = evaluation.evaluate(policy, run.held_out, run.config.eval_rows)
     log.info("step %d: %s", state.step, {k: round(float(v), 4) for k, v in figures.items()})
     return figures
@@ -182,7 +212,7 @@ def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, Tr
     if config.init_from:
         wanted = run.preprocess
         loaded = start.load_params(config.init_from, settings.model, shardings.params, wanted)
-        state = state._replace(params=loaded)
+        state = start_from(state, loaded)
     return state, shardings
 
 
@@ -216,41 +246,3 @@ def example_hashes(rows: np.ndarray, source: np.ndarray, index: np.ndarray) -> n
 def order_hash(order: jax.Array) -> jax.Array:
     """One uint32 that tells which examples the global batch held, in which rows."""
     return jnp.sum(order, dtype=jnp.uint32)
-
-
-class Clock:
-    """Examples a second, and the part of the time spent waiting for input."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self.restart(None)
-
-    def restart(self, step: int | None) -> None:
-        """Forgets what was measured, as after an evaluation."""
-        self.began, self.waited, self.step = time.perf_counter(), 0.0, step
-
-    def waiting(self) -> _Waiting:
-        """A context around the wait for a batch."""
-        return _Waiting(self)
-
-    def figures(self, step: int) -> dict[str, float | None]:
-        """Figures since the last call; the rate is None over the first, which compiles."""
-        seconds = time.perf_counter() - self.began
-        rate = None
-        if self.step is not None and step > self.step:
-            rate = (step - self.step) * self.batch_size / seconds
-        share = self.waited / seconds
-        self.restart(step)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KB on Linux
-        return {"examples_per_second": rate, "input_wait_share": share, "peak_rss_mb": peak}
-
-
-class _Waiting:
-    def __init__(self, clock: Clock):
-        self.clock = clock
-
-    def __enter__(self):
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_):
-        self.clock.waited += time.perf_counter() - self.began

@@ -72,6 +72,14 @@ def init_state(settings: StepSettings, key: jax.Array) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained), averages)
 
 
+def start_from(state: TrainState, params: Params) -> TrainState:
+    """A fresh state with these parameters in it, and with the average at them."""
+    averages = dict(state.averages)
+    if "params" in averages:
+        averages["params"] = {path: jnp.copy(params[path]) for path in averages["params"]}
+    return state._replace(params=params, averages=averages)
+
+
 def exchange_average(state: TrainState) -> TrainState:
     """The averaged parameters in the place of the trained ones, and those in theirs.
 

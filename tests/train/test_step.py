@@ -1,5 +1,8 @@
 """The pure step: its loss against a plain formula, non-finite steps, augmentation."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +14,7 @@ from rt2.models.build import Model
 from rt2.train import step as training
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
-MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat=False, image_size=0))
+MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat="none", image_size=0))
 
 
 def settings(**changes):
@@ -100,6 +103,80 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(state, batch):
         jax.tree.leaves(bad.optimizer), jax.tree.leaves(after.optimizer), strict=True
     ):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_parts_are_one_batch(state, batch, parts):
+    def found(settings):
+        return jax.jit(lambda p: training.gradients(settings, p, batch))(state.params)
+
+    one, many = (found(settings(accumulate=n)) for n in (1, parts))
+    np.testing.assert_allclose(many[0][0], one[0][0], rtol=1e-6)
+    np.testing.assert_array_equal(many[0][1]["tokens"], one[0][1]["tokens"])
+    for path, grad in one[1].items():
+        np.testing.assert_allclose(many[1][path], grad, atol=1e-6, err_msg=path)
+
+
+def test_a_spike_is_skipped_and_a_norm_that_stays_high_becomes_usual():
+    spike, usual = training.follow_norm(3.0, jnp.zeros(()), jnp.float32(2.0))
+    assert not spike and usual == 2.0
+    spike, after = training.follow_norm(3.0, usual, jnp.float32(100.0))
+    assert spike and 2.0 < after <= 2.0 + training.NORM_SPEED * 4.0 + 1e-6
+    assert not training.follow_norm(3.0, usual, jnp.float32(5.9))[0]
+    assert training.follow_norm(3.0, usual, jnp.float32(jnp.nan))[1] == usual
+    spikes = []
+    for _ in range(300):
+        spike, usual = training.follow_norm(3.0, usual, jnp.float32(100.0))
+        spikes.append(bool(spike))
+    assert all(spikes[:100]) and not any(spikes[-50:])
+
+
+def test_a_skipped_spike_changes_no_parameter_and_the_average_follows_the_others(batch):
+    averaged = settings(skip_above=3.0, ema=0.75)
+    before = jax.jit(lambda key: init_state(averaged, key))(jax.random.key(0))
+    step = jax.jit(lambda s: train_step(averaged, s, batch))
+    after, metrics = step(before)
+    assert not metrics["skipped"]
+    for path, mean in after.averages["params"].items():
+        wanted = 0.75 * before.params[path] + 0.25 * after.params[path]
+        np.testing.assert_allclose(mean, wanted, atol=1e-6, err_msg=path)
+    quiet = after._replace(averages={**after.averages, "norm": jnp.float32(1e-6)})
+    skipped, metrics = step(quiet)
+    assert metrics["skipped"] and skipped.averages["norm"] > 1e-6
+    for path, x in after.params.items():
+        np.testing.assert_array_equal(skipped.params[path], x)
+        np.testing.assert_array_equal(
+            skipped.averages["params"][path], after.averages["params"][path]
+        )
+
+
+def test_the_average_changes_places_with_the_parameters_and_back(batch):
+    averaged = settings(ema=0.5, frozen=("vision/",))
+    state = jax.jit(lambda key: init_state(averaged, key))(jax.random.key(0))
+    state = jax.jit(lambda s: train_step(averaged, s, batch))(state)[0]
+    swapped = training.exchange_average(state)
+    path = "text/embedding"
+    np.testing.assert_array_equal(swapped.params[path], state.averages["params"][path])
+    assert not np.array_equal(swapped.params[path], state.params[path])
+    back = training.exchange_average(swapped)
+    jax.tree.map(np.testing.assert_array_equal, back, state)
+
+
+def backward_loops(settings_, batch):
+    """Lengths of the loops over layers that run backwards in a step."""
+    state = jax.eval_shape(lambda key: init_state(settings_, key), jax.random.key(0))
+    program = jax.make_jaxpr(lambda s, b: train_step(settings_, s, b))(state, batch)
+    loops = r"length=(\d+)\s+num_carry=\d+\s+num_consts=\d+\s+reverse=True"
+    return re.findall(loops, str(program))
+
+
+def test_the_backward_pass_of_a_frozen_tower_is_not_in_the_program(batch):
+    config = MODEL.config
+    vision = dataclasses.replace(config.vision, depth=3)  # the text has 2 layers
+    model = Model(dataclasses.replace(config, vision=vision))
+    assert "3" in backward_loops(settings(model=model), batch)
+    found = backward_loops(settings(model=model, frozen=("vision/", "projection/")), batch)
+    assert "3" not in found and "2" in found
 
 
 def test_augmentation_is_a_function_of_seed_step_and_row(batch):
