@@ -29,18 +29,18 @@ from rt2.train.step import StepSettings, init_state, train_step
 RATE = 1e-3
 
 
-def make_model(size: Size) -> Model:
+def make_model(size: Size, remat: str) -> Model:
     """The size as a model of the PaLI family, in float32 as CPUs want it."""
     vision = ViTConfig(patch=size.patch, image_size=size.image, class_token=True, **size.vision)
     text = dict(size.text)
     layers = text.pop("layers")
     config = TextConfig(encoder_layers=layers, decoder_layers=layers, **text)
-    return Model(PaliConfig(vision, config, dtype="float32"))
+    return Model(PaliConfig(vision, config, dtype="float32", remat=remat))
 
 
-def make_settings(size: Size) -> StepSettings:
+def make_settings(size: Size, remat: str) -> StepSettings:
     """The default optimizer at a constant rate."""
-    config, model = common.get_config(), make_model(size)
+    config, model = common.get_config(), make_model(size, remat)
     config.optimizer.learning_rate, config.optimizer.warmup_steps = RATE, 1
     optimizer = make_optimizer(config.optimizer, 1000, model)
     return StepSettings(model, optimizer, sources=1, seed=0, brightness=0.0, contrast=0.0)
@@ -83,9 +83,10 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--profile", type=Path)
+    parser.add_argument("--remat", default="none")
     args = parser.parse_args()
     size = SIZES[args.size]
-    settings = make_settings(size)
+    settings = make_settings(size, args.remat)
     if args.mode == "matmul":
         print(json.dumps(matmul_gflops(size, 2.0)))
         return
