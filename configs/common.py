@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.variant = "tiny"  # rt2/models/variants.py
     config.model.dtype = "bfloat16"  # of the computation; float32 on a CPU
-    config.model.remat = False  # recompute each layer in the backward pass to save memory
+    config.model.remat = "none"  # what is recomputed to save memory: none, dots or full (layers.py)
     config.model.image_size = 0  # pixels; 0 keeps the variant's own
     config.history = 1  # images in a row, the current one last
 
@@ -77,6 +77,7 @@ def get_config() -> ConfigDict:
     config.mesh.tensor = 1
     config.sharding = "fsdp+tp"  # rt2/train/sharding.py
 
+    config.profile = (0, 0)  # first step, and steps, of a trace in workdir/profile; 0: none
     config.log_interval = 20  # steps between rows of metrics.jsonl
     config.eval_interval = 0  # steps between evaluations; 0 evaluates at the end alone
     config.eval_rows = 256  # rows of each evaluation source

@@ -17,7 +17,7 @@ def get_config():
     config.num_steps = 80_000
     config.batch_size = 2048
     config.model.variant = "palix_55b"
-    config.model.remat = True
+    config.model.remat = "full"
     config.tokenizer.path = "data/tokenizers/mt5.model"
     config.tokenizer.vocab_size = 250_100
     config.prefix_length = 64

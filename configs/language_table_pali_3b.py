@@ -25,7 +25,7 @@ def get_config():
     config.batch_size = 128
     config.history = 2
     config.model.variant = "pali3_5b"
-    config.model.remat = True
+    config.model.remat = "full"
     config.tokenizer.path = "data/tokenizers/t5.model"
     config.tokenizer.vocab_size = 32_100
     config.prefix_length = 64

@@ -54,7 +54,7 @@ def make_model(quick: bool):
     from rt2.models.build import Model
 
     config = variants.config(
-        "paligemma_3b", vocab=256_000, dtype="bfloat16", remat=False, image_size=0
+        "paligemma_3b", vocab=256_000, dtype="bfloat16", remat="none", image_size=0
     )
     if quick:
         vision = dataclasses.replace(config.vision, depth=2)

@@ -44,7 +44,9 @@ def random_checkpoint(folder: Path) -> Path:
     vocabulary = ActionVocabulary.integer(tokenizer, RT2)
     preprocess = Preprocess(tokenizer, vocabulary, {"random": codec}, 64, 1, 40, 12)
     size = tokenizer.size
-    model = Model(variants.config("debug", vocab=size, dtype="float32", remat=False, image_size=64))
+    model = Model(
+        variants.config("debug", vocab=size, dtype="float32", remat="none", image_size=64)
+    )
     params = jax.jit(model.init)(jax.random.key(0))
     assets = {
         "format": checkpoint.FORMAT,

@@ -43,7 +43,7 @@ ROWS = {
     "weak_h100_256": row("h100:32x8", 2048, "train"),
     "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
     # memory against recomputation, at 8 rows on a chip
-    "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat=False),
+    "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat="none"),
     # a step from PaliGemma's weights at batch 1
     "paligemma_h100_1": row(
         "h100:1x1",

@@ -201,7 +201,7 @@ def _read_names(module, visual: jax.Array, said: jax.Array, around: jax.Array) -
     text = jnp.where(said == PAD, around, said).reshape(b, -1)
     x = jnp.concatenate([visual, module.text.embed(text, visual.dtype)], axis=1)
     mask = jnp.concatenate([jnp.ones((b, patches), bool), text != PAD], axis=1)
-    states = module.text.encode(x, mask, remat=False).x[:, patches:]
+    states = module.text.encode(x, mask, remat="none").x[:, patches:]
     states = states.reshape(*said.shape, -1) * (said != PAD)[..., None]
     return states.sum(2) / jnp.maximum((said != PAD).sum(2), 1)[..., None]
 

@@ -163,7 +163,7 @@ class DecoderOnly(nnx.Module):
         rows = partition.lookup(self.embedding[...], tokens) * self.scale
         return partition.by_rows(rows.astype(dtype))
 
-    def hidden(self, x: Array, real: Array, targets: Array, remat: bool) -> Array:
+    def hidden(self, x: Array, real: Array, targets: Array, remat: str) -> Array:
         """States [B, T, D] that predict T targets.
 
         x [B, S, D] is the prefix with its real positions `real` bool [B, S], targets int

@@ -196,7 +196,7 @@ class EncoderDecoder(nnx.Module):
         rows = partition.lookup(self.embedding[...], tokens) * self.scale
         return partition.by_rows(rows.astype(dtype))
 
-    def encode(self, x: Array, mask: Array, remat: bool) -> Memory:
+    def encode(self, x: Array, mask: Array, remat: str) -> Memory:
         """`x` [B, S, D] with real positions `mask` bool [B, S]."""
         positions = jnp.arange(x.shape[1])
         bias = self.encoder_bias(positions, positions)
@@ -204,7 +204,7 @@ class EncoderDecoder(nnx.Module):
         x = layers.run_stack(self.encoder, x, lambda layer, x: layer(x, bias, allowed), remat)
         return Memory(self.encoder_norm(x), mask)
 
-    def decode(self, tokens: Array, memory: Memory, remat: bool) -> Array:
+    def decode(self, tokens: Array, memory: Memory, remat: str) -> Array:
         """Hidden states [B, T, D] at every position of decoder inputs `tokens` int [B, T]."""
         positions = jnp.arange(tokens.shape[1])
         bias = self.decoder_bias(positions, positions)

@@ -29,6 +29,25 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+# What the forward pass of a layer keeps for the backward pass, which computes the rest again.
+REMAT: dict[str, Callable[..., bool]] = {
+    "none": jax.checkpoint_policies.everything_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with parameters
+    "full": jax.checkpoint_policies.nothing_saveable,  # the layer's input alone
+}
+UNROLLED = 12  # layers in one turn of a loop on a CPU, see on_cpu
+
+
+def on_cpu() -> bool:
+    """Whether the mesh in use, or else the first device, is of CPUs.
+
+    XLA's CPU backend multiplies two matrices well and little else, and runs a loop's body on fewer
+    threads. What is done for it alone asks here; other backends lay arrays out as they like.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return (device or jax.devices()[0]).platform == "cpu"
+
+
 def param(
     rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], std: float
 ) -> nnx.Param:
@@ -60,9 +79,13 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         n = self.contracted
-        axes = (tuple(range(x.ndim - n, x.ndim)), tuple(range(n)))
         kernel = partition.gathered(self.kernel[...].astype(x.dtype), self.axes)
-        y = jax.lax.dot_general(x, kernel, (axes, ((), ())))
+        if on_cpu():
+            y = x.reshape(-1, math.prod(x.shape[-n:])) @ kernel.reshape(math.prod(x.shape[-n:]), -1)
+            y = y.reshape(*x.shape[:-n], *kernel.shape[n:])
+        else:
+            axes = (tuple(range(x.ndim - n, x.ndim)), tuple(range(n)))
+            y = jax.lax.dot_general(x, kernel, (axes, ((), ())))
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
@@ -171,18 +194,32 @@ class Attention(nnx.Module):
         """[B, L, D]; `bias` float [*, N, L, S] is added, `mask` bool [*, 1, L, S] allows."""
         key, value = keys_values
         query = self.query(x_BxLxD)
-        mixed = jax.nn.dot_product_attention(
-            query if self.query_norm is None else self.query_norm(query),
-            key,
-            value,
-            bias=None if bias is None else bias.astype(x_BxLxD.dtype),
-            mask=mask,
-            scale=self.scale,
-        )
+        query = query if self.query_norm is None else self.query_norm(query)
+        bias = None if bias is None else bias.astype(x_BxLxD.dtype)
+        attention = heads_first if on_cpu() else jax.nn.dot_product_attention
+        mixed = attention(query, key, value, bias=bias, mask=mask, scale=self.scale)
         return self.out(mixed)
 
     def __call__(self, x: Array, bias: Array | None = None, mask: Array | None = None) -> Array:
         return self.attend(x, self.keys_values(x), bias, mask)
+
+
+def heads_first(
+    query: Array, key: Array, value: Array, *, bias: Array | None, mask: Array | None, scale: float
+) -> Array:
+    """What jax.nn.dot_product_attention gives for as many keys' heads as queries'.
+
+    The heads are moved before the positions once: XLA's CPU backend else moves them for every
+    product of the forward and the backward pass.
+    """
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
+    wide = {"preferred_element_type": jnp.float32}
+    logits = scale * jnp.einsum("bnlh,bnsh->bnls", query, key, **wide)
+    logits = logits if bias is None else logits + bias
+    if mask is not None:
+        logits = jnp.where(mask, logits, -0.7 * jnp.finfo(jnp.float32).max)
+    weights = jax.nn.softmax(logits).astype(value.dtype)
+    return jnp.einsum("bnls,bnsh->bnlh", weights, value).swapaxes(1, 2)
 
 
 class MLP(nnx.Module):
@@ -258,12 +295,14 @@ def scan_stack(
     return jax.lax.scan(body, x, (stacked, inputs))
 
 
-def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: bool) -> Array:
-    """`x` through every layer: x = call(layer, x). `remat` recomputes it in the backward pass."""
+def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: str) -> Array:
+    """`x` through every layer: x = call(layer, x). `remat` is a row of REMAT."""
     graph, stacked = nnx.split(layers)
+    turn = UNROLLED if on_cpu() else 1
 
     def body(x, parameters):
         return partition.by_rows(call(nnx.merge(graph, parameters), x)), None
 
-    body = jax.checkpoint(body, prevent_cse=False) if remat else body
-    return jax.lax.scan(body, x, stacked)[0]
+    if remat != "none":
+        body = jax.checkpoint(body, prevent_cse=turn > 1, policy=REMAT[remat])
+    return jax.lax.scan(body, x, stacked, unroll=turn)[0]

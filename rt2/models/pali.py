@@ -27,7 +27,7 @@ class PaliConfig:
     vision: ViTConfig
     text: TextConfig
     dtype: str = "bfloat16"
-    remat: bool = False
+    remat: str = "none"
 
 
 class Pali(VisionLanguage):

@@ -25,7 +25,7 @@ class PalmeConfig:
     vision: ViTConfig
     text: DecoderConfig
     dtype: str = "bfloat16"
-    remat: bool = False
+    remat: str = "none"
 
 
 class Palme(VisionLanguage):

@@ -29,6 +29,7 @@ from rt2.errors import ConfigError
 from rt2.models.build import Config
 from rt2.models.decoder_only import DecoderConfig
 from rt2.models.encoder_decoder import TextConfig
+from rt2.models.layers import REMAT
 from rt2.models.pali import PaliConfig
 from rt2.models.palme import PalmeConfig
 from rt2.models.vit import ViTConfig
@@ -171,12 +172,14 @@ def vision(variant: str, image_size: int) -> ViTConfig:
     return dataclasses.replace(tower, image_size=image_size)
 
 
-def config(variant: str, *, vocab: int, dtype: str, remat: bool, image_size: int) -> Config:
+def config(variant: str, *, vocab: int, dtype: str, remat: str, image_size: int) -> Config:
     """The configuration of a named assembly for a tokenizer of `vocab` pieces.
 
     A published text model keeps the rows of its published tables; those that the tokenizer does not
     reach are never predicted. A tokenizer with more pieces extends the tables.
     """
+    if remat not in REMAT:
+        raise ConfigError(_unknown("config.model.remat", remat, REMAT))
     tower = vision(variant, image_size)
     size = TEXT[VARIANTS[variant][1]]
     text = dataclasses.replace(size, vocab=vocab, table=size.vocab)

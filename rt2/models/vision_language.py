@@ -25,7 +25,7 @@ class VisionLanguage(nnx.Module, abc.ABC):
 
     text: Any
 
-    def __init__(self, vision: ViTConfig, width: int, dtype: str, remat: bool, *, rngs: nnx.Rngs):
+    def __init__(self, vision: ViTConfig, width: int, dtype: str, remat: str, *, rngs: nnx.Rngs):
         self.dtype, self.remat = dtype, remat
         self.vision = ViT(vision, rngs=rngs)
         self.projection = layers.Linear(

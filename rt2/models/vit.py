@@ -146,7 +146,7 @@ class ViT(nnx.Module):
         self.blocks = layers.stack(lambda rngs: block(config, rngs=rngs), config.depth, rngs)
         self.norm = _norm(config, rngs)
 
-    def __call__(self, image: jax.Array, remat: bool) -> jax.Array:
+    def __call__(self, image: jax.Array, remat: str) -> jax.Array:
         for convolution in self.stem:
             image = convolution(image)
         b, h, w, c = image.shape

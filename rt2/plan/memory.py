@@ -75,7 +75,7 @@ def advice(setup: Setup, topology: Topology, total: int, state: int) -> list[str
             f"then holds 1/{spread * mesh['data']} of the state)"
         )
     if total - state > 0.3 * room:
-        if config.model.remat in (False, "none"):
+        if config.model.remat == "none":
             knobs.append("--config.model.remat (layers are recomputed in the backward pass)")
         fraction = max((room - state) / max(total - state, 1), 0.0)
         rows = int(config.batch_size * fraction) // spread * spread

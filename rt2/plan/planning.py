@@ -89,7 +89,7 @@ def _common(setup: Setup, topology: Topology) -> dict[str, Any]:
         "chips": topology.chips,
         "mesh": dict(setup.mesh.shape),
         "variant": config.model.variant,
-        "remat": str(config.model.remat),
+        "remat": config.model.remat,
         "sharding": config.sharding,
         "batch_size": config.batch_size,
         "parameters": model.size,

@@ -17,9 +17,10 @@ import optax
 from rt2.models.build import Model
 
 Array = jax.Array
+Sides = tuple[tuple[int, ...], tuple[int, ...]]
 DECAY = 0.8  # beta2 of step t is 1 - t^-DECAY
 CLIP = 1.0  # largest root mean square of a block's update before it is scaled
-FACTOR_FROM = 128  # a matrix with a smaller side keeps its second moments whole
+FACTOR_FROM = 128
 SMALLEST_SCALE = 1e-3
 TINY = 1e-30
 
@@ -33,16 +34,22 @@ class AdafactorState(NamedTuple):
     v: dict[str, Array]  # of everything else
 
 
-def adafactor(model: Model, schedule: optax.Schedule) -> optax.GradientTransformation:
+def adafactor(
+    model: Model, schedule: optax.Schedule, factor_from: int = FACTOR_FROM
+) -> optax.GradientTransformation:
     """Without momentum; the update of a block is scaled by its root mean square.
 
-    `schedule` is relative to that scale: 1e-3 changes a parameter by a thousandth of it.
+    `schedule` is relative to that scale: 1e-3 changes a parameter by a thousandth of it. A matrix
+    with a side below `factor_from` keeps its second moments whole.
     """
+
+    def sides_of(path: str) -> Sides | None:
+        return factored_sides(model.axes[path], model.shapes[path].shape, factor_from)
 
     def init(params: dict[str, Array]) -> AdafactorState:
         state = AdafactorState(jnp.zeros((), jnp.int32), {}, {}, {})
         for path, p in params.items():
-            sides = factored_sides(model.axes[path], p.shape)
+            sides = sides_of(path)
             if sides is None:
                 state.v[path] = jnp.zeros(p.shape)
             else:
@@ -56,30 +63,30 @@ def adafactor(model: Model, schedule: optax.Schedule) -> optax.GradientTransform
         new = AdafactorState(count, {}, {}, {})
         updates = {}
         for path, g in grads.items():
-            axes = model.axes[path]
-            square = jnp.square(g) + TINY
-            sides = factored_sides(axes, g.shape)
+            square, sides = jnp.square(g), sides_of(path)
             if sides is None:
-                new.v[path] = _mix(decay, state.v[path], square)
-                scaled = g * jax.lax.rsqrt(new.v[path])
+                new.v[path] = _mix(decay, state.v[path], square + TINY)
+                factors = (jax.lax.rsqrt(new.v[path]),)
             else:
                 inputs, outputs = sides
-                row = _mix(decay, state.v_row[path], square.mean(outputs, keepdims=True))
-                col = _mix(decay, state.v_col[path], square.mean(inputs, keepdims=True))
+                row = _mix(decay, state.v_row[path], _mean(square, outputs) + TINY)
+                col = _mix(decay, state.v_col[path], _mean(square, inputs) + TINY)
                 new.v_row[path], new.v_col[path] = row, col
-                relative = row / row.mean(inputs, keepdims=True)
-                scaled = g * jax.lax.rsqrt(relative) * jax.lax.rsqrt(col)
-            block = tuple(i for i, axis in enumerate(axes) if axis != "layers")
-            size = jnp.maximum(_rms(params[path], block), SMALLEST_SCALE)
-            updates[path] = scaled * (-rate * size / jnp.maximum(1.0, _rms(scaled, block) / CLIP))
+                factors = jax.lax.rsqrt(row / _mean(row, inputs)), jax.lax.rsqrt(col)
+            block = tuple(i for i, axis in enumerate(model.axes[path]) if axis != "layers")
+            # from the squares, so that nothing of the parameter's size is kept for a second use
+            rms = jnp.sqrt(_mean(math.prod(map(jnp.square, factors), start=square), block))
+            size = jnp.maximum(jnp.sqrt(_mean(jnp.square(params[path]), block)), SMALLEST_SCALE)
+            rate_here = -rate * size / jnp.maximum(1.0, rms / CLIP)
+            updates[path] = math.prod(factors, start=g) * rate_here
         return updates, new
 
     return optax.GradientTransformation(init, update)
 
 
 def factored_sides(
-    axes: tuple[str | None, ...], shape: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    axes: tuple[str | None, ...], shape: tuple[int, ...], factor_from: int
+) -> Sides | None:
     """The input axes and the output axes of a matrix that is factored, else None.
 
     Stacked layers are no side. Heads and their dimensions are one side together. A convolution's
@@ -90,7 +97,7 @@ def factored_sides(
         return None
     split = matrix_split(tuple(axes[i] for i in inner))
     sides = tuple(inner[:split]), tuple(inner[split:])
-    large = all(math.prod(shape[i] for i in side) >= FACTOR_FROM for side in sides)
+    large = all(math.prod(shape[i] for i in side) >= factor_from for side in sides)
     return sides if large else None
 
 
@@ -108,5 +115,5 @@ def _mix(decay: Array, old: Array, new: Array) -> Array:
     return decay * old + (1 - decay) * new
 
 
-def _rms(x: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sqrt(jnp.square(x).mean(axes, keepdims=True))
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    return x.mean(axes, keepdims=True)

@@ -8,8 +8,6 @@ import hashlib
 import json
 import logging
 import pathlib
-import resource
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,8 +22,9 @@ from rt2.inference.policy import Policy, describe
 from rt2.preprocess import Preprocess
 from rt2.train import evaluation, init_from, inputs, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
+from rt2.train.clock import Clock, example_flops, peak_flops
 from rt2.train.line import ALONE, Line
-from rt2.train.metrics import open_metrics, progress_figures, step_figures
+from rt2.train.metrics import LateRow, open_metrics, progress_figures, step_figures
 from rt2.train.preemption import Preempted, Preemption
 from rt2.train.settings import make_model, make_settings
 from rt2.train.sources import Source, open_sources
@@ -34,8 +33,10 @@ from rt2.train.step import (
     TrainState,
     exchange_average,
     init_state,
-    train_step,
+    jitted_step,
+    start_from,
 )
+from rt2.train.trace import Trace
 
 PREFETCH = 4  # batches read ahead
 LENGTH_CHECKS = 200_000  # web rows of a source whose length is checked before the first step
@@ -69,31 +70,32 @@ def train(
     with jax.set_mesh(run.mesh):
         writer = CheckpointWriter(workdir, config.keep_checkpoints)
         state, shardings = restore_or_start(run, writer)
-        step_fn = jax.jit(
-            functools.partial(train_step, run.settings),
-            donate_argnums=0,
-            out_shardings=(shardings, sharding.replicated(run.mesh)),
-        )
+        step_fn = jitted_step(run.settings, (shardings, sharding.replicated(run.mesh)))
         first = int(state.step)
         line.compare({"step of the checkpoint": first})
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)
         metrics = open_metrics(workdir, first, config.num_steps)
-        clock = Clock(config.batch_size)
         preemption, ends = Preemption(), False
+        late = LateRow(metrics)
+        clock = make_clock(run)
+        trace = Trace(workdir, *config.profile)
         for step in range(first + 1, config.num_steps + 1):
             with clock.waiting():
                 batch, order = next(batches)
+            trace.before(step)
             state, measured = step_fn(state, batch)
+            trace.after(step, state)
+            late.write()  # the row of an earlier step, while the devices work on this one
             last = step == config.num_steps
             if last or step % config.log_interval == 0:
-                figures = step_figures(jax.device_get(measured), run.mixture.names)
-                figures |= progress_figures(run.mixture, step) | clock.figures(step)
-                metrics.write(step, figures | {"batch_hash": int(order_hash(order))})
+                late.keep(step, functools.partial(row, run, clock, step, measured, order))
             if last or (config.eval_interval and step % config.eval_interval == 0):
+                late.write()
                 metrics.write(step, evaluate(run, state))
                 clock.restart(step)
             ends = not last and preemption.reached(step)
             if last or ends or step % config.save_interval == 0:
+                late.write()
                 writer.save(state, run.assets | {"step": step})
             metrics.advance(step)
             if ends:
@@ -103,6 +105,20 @@ def train(
     if ends:
         raise Preempted(f"asked to end: step {step} is saved; start again to go on")
     return state
+
+
+def row(run: Run, clock: Clock, step: int, measured: Any, order: jax.Array) -> dict[str, Any]:
+    """The figures of a step; waits until its devices are done."""
+    figures = step_figures(jax.device_get(measured), run.mixture.names)
+    figures |= progress_figures(run.mixture, step) | clock.figures(step)
+    return figures | {"batch_hash": int(order_hash(order))}
+
+
+def make_clock(run: Run) -> Clock:
+    """A clock that knows how much an example computes and how much the devices can."""
+    devices = list(run.mesh.devices.flat)
+    computed = example_flops(run.settings, run.preprocess)
+    return Clock(run.config.batch_size, computed, peak_flops(devices))
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Run:
@@ -174,7 +190,7 @@ def restore_or_start(run: Run, writer: CheckpointWriter) -> tuple[TrainState, Tr
 
     draw = jax.jit(lambda key: rest(make(key)), out_shardings=rest(shardings))
     state = draw(jax.random.key(config.seed))
-    return state._replace(params=loaded | state.params), shardings
+    return start_from(state, loaded), shardings
 
 
 def batches_from(
@@ -207,41 +223,3 @@ def example_hashes(rows: np.ndarray, source: np.ndarray, index: np.ndarray) -> n
 def order_hash(order: jax.Array) -> jax.Array:
     """One uint32 that tells which examples the global batch held, in which rows."""
     return jnp.sum(order, dtype=jnp.uint32)
-
-
-class Clock:
-    """Examples a second, and the part of the time spent waiting for input."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self.restart(None)
-
-    def restart(self, step: int | None) -> None:
-        """Forgets what was measured, as after an evaluation."""
-        self.began, self.waited, self.step = time.perf_counter(), 0.0, step
-
-    def waiting(self) -> _Waiting:
-        """A context around the wait for a batch."""
-        return _Waiting(self)
-
-    def figures(self, step: int) -> dict[str, float | None]:
-        """Figures since the last call; the rate is None over the first, which compiles."""
-        seconds = time.perf_counter() - self.began
-        rate = None
-        if self.step is not None and step > self.step:
-            rate = (step - self.step) * self.batch_size / seconds
-        share = self.waited / seconds
-        self.restart(step)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KB on Linux
-        return {"examples_per_second": rate, "input_wait_share": share, "peak_rss_mb": peak}
-
-
-class _Waiting:
-    def __init__(self, clock: Clock):
-        self.clock = clock
-
-    def __enter__(self):
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_):
-        self.clock.waited += time.perf_counter() - self.began

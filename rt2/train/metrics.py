@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -68,6 +68,24 @@ class NoMetrics:
 
     def close(self) -> None:
         """Nothing."""
+
+
+class LateRow:
+    """A row that is written later, so that nothing waits for a step while the next could start."""
+
+    def __init__(self, metrics: MetricWriter | NoMetrics):
+        self._metrics, self._kept = metrics, None
+
+    def keep(self, step: int, figures: Callable[[], Mapping[str, float | None]]) -> None:
+        """Remembers to call `figures` for the row of `step`."""
+        self._kept = step, figures
+
+    def write(self) -> None:
+        """Writes the row that was kept, if there is one."""
+        if self._kept:
+            step, figures = self._kept
+            self._kept = None
+            self._metrics.write(step, figures())
 
 
 def open_metrics(workdir: pathlib.Path, step: int, num_steps: int) -> MetricWriter | NoMetrics:

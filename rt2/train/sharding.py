@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -145,31 +145,23 @@ def _spec(
 def state_shardings(tree: Any, parameters: Mapping[str, NamedSharding], model: Model, mesh: Mesh):
     """Shardings for any tree that holds arrays under parameter paths, such as optimizer moments.
 
-    An array of its parameter's shape is laid out as the parameter, a factored moment as the axes
-    that it keeps; the rest (counts, placeholders) is replicated.
+    Every axis is laid out as its parameter's; one that is averaged over (a factored moment has 1
+    there) stays whole, and so does what belongs to no parameter.
     """
 
     def place(keys, leaf):
         path = next((k.key for k in reversed(keys) if getattr(k, "key", None) in parameters), None)
         if path is None:
             return replicated(mesh)
-        kept = _kept_axes({getattr(k, "name", None) for k in keys}, model.shapes[path].shape, leaf)
-        return NamedSharding(mesh, PartitionSpec(*(parameters[path].spec[i] for i in kept)))
+        shape, spec = model.shapes[path].shape, parameters[path].spec
+        if len(shape) != len(leaf.shape):
+            return replicated(mesh)
+        kept = (
+            axis if a == b else None for a, b, axis in zip(shape, leaf.shape, spec, strict=True)
+        )
+        return NamedSharding(mesh, PartitionSpec(*kept))
 
     return jax.tree_util.tree_map_with_path(place, tree)
-
-
-def _kept_axes(fields: Set[str | None], shape: tuple[int, ...], leaf: Any) -> list[int]:
-    """The parameter's axes that `leaf` has, by the names of its fields in the optimizer's state.
-
-    Adafactor's v_row is a mean over the largest axis, v_col one over the second largest; optax
-    breaks ties as numpy's argsort does.
-    """
-    kept = list(range(len(shape)))
-    for field, rank in (("v_row", -1), ("v_col", -2)):
-        if field in fields and len(leaf.shape) == len(shape) - 1:
-            kept.remove(int(np.argsort(shape)[rank]))
-    return kept if leaf.shape == tuple(shape[i] for i in kept) else []
 
 
 def lay_out(make: Callable[[jax.Array], Any], model: Model, strategy: str, mesh: Mesh):

@@ -6,6 +6,7 @@ Shapes: B rows, n images, S image size, L prefix, T target, K sources.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rt2.models import partition
+from rt2.models import layers, partition
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
 
@@ -72,6 +73,15 @@ def init_state(settings: StepSettings, key: jax.Array) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained), averages)
 
 
+def start_from(state: TrainState, loaded: Params) -> TrainState:
+    """A fresh state with these parameters in the place of its own; the average starts with them."""
+    params = {**state.params, **loaded}
+    averages = dict(state.averages)
+    if "params" in averages:
+        averages["params"] = {path: jnp.copy(params[path]) for path in averages["params"]}
+    return state._replace(params=params, averages=averages)
+
+
 def exchange_average(state: TrainState) -> TrainState:
     """The averaged parameters in the place of the trained ones, and those in theirs.
 
@@ -115,6 +125,21 @@ def train_step(
     )
     metrics |= {"loss": value, "grad_norm": norm, "skipped": ~good}
     return TrainState(state.step + 1, {**frozen, **trained}, optimizer, averages), metrics
+
+
+def jitted_step(settings: StepSettings, shardings: Any = None) -> Callable[..., Any]:
+    """`train_step` of `settings` as one program, which writes the new state over the old one.
+
+    `shardings` are those of the new state and of the metrics. Call it where the mesh is set.
+    """
+    # XLA's CPU backend by default runs what can run early, recomputation too: it would save nothing
+    order = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return jax.jit(
+        functools.partial(train_step, settings),
+        donate_argnums=0,
+        out_shardings=shardings,
+        compiler_options=order if layers.on_cpu() else None,
+    )
 
 
 def follow_norm(

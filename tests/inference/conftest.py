@@ -50,7 +50,7 @@ def policy(preprocess):
     Untied and not mimetic: a random tied model repeats its last token.
     """
     config = variants.config(
-        "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat=False, image_size=64
+        "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat="none", image_size=64
     )
     text = dataclasses.replace(config.text, tied_head=False, mimetic=False)
     model = Model(dataclasses.replace(config, text=text))

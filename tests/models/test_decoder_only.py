@@ -36,7 +36,7 @@ def test_targets_see_the_real_prefix_and_what_stands_before(decoder):
     graph, state = nnx.split(decoder)
 
     def output(x, state, position):
-        return nnx.merge(graph, state).hidden(x, real, tokens, remat=False)[0, position].sum()
+        return nnx.merge(graph, state).hidden(x, real, tokens, remat="none")[0, position].sum()
 
     gradient = jax.jit(jax.grad(output, argnums=(0, 1)), static_argnums=2)
     for position in range(T):
@@ -60,10 +60,10 @@ def test_the_prefix_sees_itself_both_ways(decoder):
 def test_padding_may_stand_anywhere(decoder):
     tokens = jnp.array([[10, 11, 12]])
     x, real = prefix(decoder, [True, True, True, False, False])
-    whole = decoder.hidden(x, real, tokens, remat=False)
-    short = decoder.hidden(x[:, :3], real[:, :3], tokens, remat=False)
+    whole = decoder.hidden(x, real, tokens, remat="none")
+    short = decoder.hidden(x[:, :3], real[:, :3], tokens, remat="none")
     np.testing.assert_allclose(short, whole, atol=1e-5)
-    apart = decoder.hidden(x[:, [0, 3, 1, 4, 2]], real[:, [0, 3, 1, 4, 2]], tokens, remat=False)
+    apart = decoder.hidden(x[:, [0, 3, 1, 4, 2]], real[:, [0, 3, 1, 4, 2]], tokens, remat="none")
     np.testing.assert_allclose(apart, whole, atol=1e-5)
 
 
@@ -156,7 +156,7 @@ def reference(decoder, x):
 def test_the_blocks_are_their_formulas(decoder):
     x, real = prefix(decoder, [True] * S)
     tokens = jnp.array([[10, 11, 12]])
-    ours = decoder.hidden(x, real, tokens, remat=False)[0]
+    ours = decoder.hidden(x, real, tokens, remat="none")[0]
     embedded = np.asarray(decoder.embedding[...], np.float64)[tokens[0]] * np.sqrt(24)
     theirs = reference(decoder, np.concatenate([np.asarray(x[0], np.float64), embedded]))[S - 1 :]
     np.testing.assert_allclose(ours, theirs, atol=2e-5, rtol=2e-5)

@@ -14,7 +14,7 @@ from rt2.models.layers import Attention
 VOCAB, T = 256, 6
 
 
-def make(variant, dtype="float32", remat=False, vocab=VOCAB):
+def make(variant, dtype="float32", remat="none", vocab=VOCAB):
     return Model(variants.config(variant, vocab=vocab, dtype=dtype, remat=remat, image_size=0))
 
 
@@ -118,9 +118,11 @@ def gradient(model, params, batch):
 
 
 def test_remat_and_bfloat16_change_no_shape_and_little_value(variant, model, params, batch):
-    plain, again = (gradient(m, params, batch) for m in (model, make(variant, remat=True)))
-    for path in plain:
-        np.testing.assert_allclose(plain[path], again[path], atol=1e-6, err_msg=path)
+    plain = gradient(model, params, batch)
+    for remat in ("dots", "full"):
+        again = gradient(make(variant, remat=remat), params, batch)
+        for path in plain:
+            np.testing.assert_allclose(plain[path], again[path], atol=1e-6, err_msg=path)
     coarse = logits(make(variant, "bfloat16"), params, batch)
     assert coarse.dtype == jnp.float32
     assert 1e-6 < np.abs(coarse - logits(model, params, batch)).max() < 0.2

@@ -30,12 +30,12 @@ def counted(jaxpr) -> int:
 
 @pytest.mark.parametrize("variant", ["debug", "palix_55b", "paligemma_3b"])
 def test_the_formula_counts_what_the_program_computes(variant):
-    settings = dict(vocab=300, dtype="float32", remat=False, image_size=0)
+    settings = dict(vocab=300, dtype="float32", remat="none", image_size=0)
     check(Model(variants.config(variant, **settings)))
 
 
 def test_a_class_token_is_counted():
-    config = variants.config("debug", vocab=300, dtype="float32", remat=False, image_size=0)
+    config = variants.config("debug", vocab=300, dtype="float32", remat="none", image_size=0)
     tower = dataclasses.replace(config.vision, class_token=True)
     check(Model(dataclasses.replace(config, vision=tower)))
 

@@ -51,7 +51,7 @@ ASSEMBLIES = {
 
 def make(variant, vocab=32_100, image_size=0):
     return Model(
-        variants.config(variant, vocab=vocab, dtype="bfloat16", remat=True, image_size=image_size)
+        variants.config(variant, vocab=vocab, dtype="bfloat16", remat="full", image_size=image_size)
     )
 
 

@@ -59,7 +59,7 @@ def test_patches_see_the_class_token_and_it_is_dropped():
     graph, state = nnx.split(tower)
 
     def output(state):
-        return nnx.merge(graph, state)(image, remat=False)
+        return nnx.merge(graph, state)(image, remat="none")
 
     assert output(state).shape == (1, 9, 16)
     gradient = jax.jit(jax.grad(lambda state: output(state).var()))(state)

@@ -32,13 +32,13 @@ def head_size(model):
 
 @pytest.mark.parametrize("variant", ["debug", "palme_debug", "palix_55b"])
 def test_a_step_is_three_forward_passes_and_the_head_s_recomputation(variant):
-    counted, forward, head = step_flops(variant, False)
+    counted, forward, head = step_flops(variant, "none")
     # an image has no gradient
     assert counted == pytest.approx(3 * forward + head, rel=0.02)
 
 
 def test_remat_adds_less_than_a_forward_pass():
-    counted, forward, head = step_flops("palix_55b", True)
+    counted, forward, head = step_flops("palix_55b", "full")
     assert 3.5 * forward < counted < 4 * forward + head
 
 

@@ -41,7 +41,7 @@ def policy():
     preprocess = make_preprocess(TEXT)
     model = Model(
         variants.config(
-            "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat=False, image_size=0
+            "debug", vocab=preprocess.tokenizer.size, dtype="float32", remat="none", image_size=0
         )
     )
     params = jax.jit(model.init)(jax.random.key(3))

@@ -128,7 +128,7 @@ def test_text_without_an_image_is_corrupted_anew_each_epoch(config, text_only, t
 
 
 def test_nothing_looks_at_an_image_that_is_not_there():
-    model = Model(variants.config("debug", vocab=64, dtype="float32", remat=False, image_size=0))
+    model = Model(variants.config("debug", vocab=64, dtype="float32", remat="none", image_size=0))
     params = model.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     prefix, target = (rng.integers(3, 64, (2, n)).astype(np.int32) for n in (5, 4))

@@ -15,7 +15,7 @@ from rt2.train.optimizer import (
     matrices,
 )
 
-MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat=False, image_size=0))
+MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat="none", image_size=0))
 
 
 def config(**changes):

@@ -13,7 +13,7 @@ from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.step import TrainState
 
 ASSETS = {"format": 1, "model": {}, "preprocess": {}, "data": {}}
-MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat=False, image_size=0))
+MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat="none", image_size=0))
 PATHS = (
     "text/embedding",
     "text/encoder/mlp/wide/kernel",

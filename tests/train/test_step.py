@@ -14,7 +14,7 @@ from rt2.models.build import Model
 from rt2.train import step as training
 from rt2.train.step import StepSettings, TrainState, init_state, train_step
 
-MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat=False, image_size=0))
+MODEL = Model(variants.config("debug", vocab=256, dtype="float32", remat="none", image_size=0))
 
 
 def settings(**changes):
@@ -189,3 +189,13 @@ def test_augmentation_is_a_function_of_seed_step_and_row(batch):
     rows = np.asarray(training.augment(wide, jnp.int32(5), same))
     assert (rows[0] != rows[1]).any()
     np.testing.assert_array_equal(training.augment(settings(), jnp.int32(5), image), image)
+
+
+def test_what_is_loaded_is_where_the_average_starts():
+    averaged = settings(ema=0.9)
+    state = jax.jit(lambda key: init_state(averaged, key))(jax.random.key(0))
+    loaded = {"text/embedding": 2 * state.params["text/embedding"]}
+    started = training.start_from(state, loaded)
+    for path, average in started.averages["params"].items():
+        np.testing.assert_array_equal(average, started.params[path])
+        np.testing.assert_array_equal(average, loaded.get(path, state.params[path]))

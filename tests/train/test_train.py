@@ -70,6 +70,20 @@ def test_a_finished_run_resumes_to_more_steps(trained, run):
     assert [row["step"] for row in rows(trained) if "loss" in row] == list(range(1, 9))
 
 
+def test_averages_parts_and_a_trace_survive_a_resume(run, tmp_path):
+    knobs = {"accumulate": 2, "ema": 0.9, "optimizer.skip_above": 9.0, "save_interval": 2}
+    knobs |= {"log_interval": 1, "eval_rows": 8, "profile": "(2, 1)"}
+    for steps in (2, 4):
+        done = run(tmp_path / "parts", num_steps=steps, **knobs)
+        assert done.returncode == 0, done.stderr
+    assert "resumed at step 2" in done.stderr
+    assert list((tmp_path / "parts/profile").rglob("*.xplane.pb"))
+    done = run(tmp_path / "whole", num_steps=4, **knobs)
+    assert done.returncode == 0, done.stderr
+    ends = [checkpoint.find(tmp_path / name) for name in ("parts", "whole")]
+    assert checkpoint.read_json(ends[0], "manifest") == checkpoint.read_json(ends[1], "manifest")
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -91,6 +105,7 @@ def test_another_stream_does_not_continue_the_run(trained, run, changes, message
         ({"batchsize": 3}, 'Did you mean "batch_size"'),
         ({"batch_size": 0}, "batch_size"),
         ({"accumulate": 3}, "accumulate = 3"),
+        ({"model.remat": "some"}, "known: none, dots, full"),
         ({"mesh.data": 3}, "does not fit 1 devices"),
         ({"model.variant": "debgu"}, "Did you mean 'debug'"),
         ({"optimizer.name": "sgd"}, "optimizer 'sgd' is unknown"),

@@ -71,19 +71,19 @@ def inputs() -> dict[str, np.ndarray]:
 
 def seq2seq(module, x) -> jax.Array:
     text = module.text
-    memory = text.encode(text.embed(x["prefix"], np.float32), x["mask"], False)
-    return text.logits(text.decode(x["target"], Memory(*memory), False))
+    memory = text.encode(text.embed(x["prefix"], np.float32), x["mask"], "none")
+    return text.logits(text.decode(x["target"], Memory(*memory), "none"))
 
 
 def patches(module, x) -> jax.Array:
-    return module.vision(normalise(x["image"][:, 0], np.float32), False)
+    return module.vision(normalise(x["image"][:, 0], np.float32), "none")
 
 
 def causal(module, x) -> jax.Array:
     """With a prefix of one token, every later one sees what is before it."""
     text = module.text
     first = text.embed(x["prefix"][:, :1], np.float32)
-    states = text.hidden(first, np.ones((2, 1), bool), x["prefix"][:, 1:], False)
+    states = text.hidden(first, np.ones((2, 1), bool), x["prefix"][:, 1:], "none")
     return text.logits(states)
 
 

@@ -180,7 +180,7 @@ def test_names_and_shapes_are_the_published_ones(cases):
         name: len(shape) for name, shape in PALIGEMMA_3B.items()
     }
     model = Model(
-        variants.config("paligemma_3b", vocab=256000, dtype="float32", remat=False, image_size=0)
+        variants.config("paligemma_3b", vocab=256000, dtype="float32", remat="none", image_size=0)
     )
     blank = {name: np.broadcast_to(np.float32(0), s) for name, s in PALIGEMMA_3B.items()}
     tensors = Tensors("pt_224.npz", {name: lambda a=a: a for name, a in blank.items()}, [])

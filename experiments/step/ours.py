@@ -1,0 +1,134 @@
+"""Our side: the trainer's own step.
+
+python experiments/step/ours.py write SIZE WEIGHTS            draws parameters
+python experiments/step/ours.py train SIZE WEIGHTS --steps=N  prints one line of JSON
+"""
+
+import argparse
+import functools
+import json
+import resource
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from sizes import SIZES, Size, batches
+
+from configs import common
+from rt2.models import flops
+from rt2.models.build import Model
+from rt2.models.encoder_decoder import TextConfig
+from rt2.models.pali import PaliConfig
+from rt2.models.vit import ViTConfig
+from rt2.train.optimizer import make_optimizer
+from rt2.train.step import StepSettings, init_state, jitted_step
+
+RATE = 1e-3
+
+
+def make_model(size: Size, remat: str) -> Model:
+    """The size as a model of the PaLI family, in float32 as CPUs want it."""
+    vision = ViTConfig(patch=size.patch, image_size=size.image, class_token=True, **size.vision)
+    text = dict(size.text)
+    layers = text.pop("layers")
+    config = TextConfig(encoder_layers=layers, decoder_layers=layers, **text)
+    return Model(PaliConfig(vision, config, dtype="float32", remat=remat))
+
+
+def make_settings(size: Size, remat: str) -> StepSettings:
+    """The default optimizer at a constant rate."""
+    config, model = common.get_config(), make_model(size, remat)
+    config.optimizer.learning_rate, config.optimizer.warmup_steps = RATE, 1
+    optimizer = make_optimizer(config.optimizer, 1000, model)
+    return StepSettings(model, optimizer, sources=1, seed=0, brightness=0.0, contrast=0.0)
+
+
+def matmul_gflops(size: Size, seconds: float) -> dict[str, float]:
+    """GFLOP/s of jax's own float32 product on the shapes that most of the step's time goes to."""
+    patches, text = (size.image // size.patch) ** 2, size.text
+    positions = size.rows * (patches + size.prefix)
+    vision = size.vision
+    shapes = {
+        "vision mlp": (size.rows * (patches + 1), vision["width"], vision["mlp"]),
+        "encoder mlp": (positions, text["width"], text["mlp"]),
+        "encoder attention": (positions, text["width"], text["heads"] * text["head_dim"]),
+        "head": (size.rows * size.target, text["width"], text["vocab"]),
+    }
+    return {name: _gflops(shape, seconds) for name, shape in shapes.items()}
+
+
+def _gflops(shape: tuple[int, int, int], seconds: float) -> float:
+    m, k, n = shape
+    a, b = jnp.ones((m, k)), jnp.ones((k, n))
+    product = jax.jit(jnp.matmul)
+    product(a, b).block_until_ready()
+    times = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        product(a, b).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return 2 * m * k * n / float(np.median(times)) / 1e9
+
+
+def main() -> None:
+    """Trains a few steps and prints what they took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", choices=["write", "train", "matmul", "flops"])
+    parser.add_argument("size", choices=sorted(SIZES))
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--profile", type=Path)
+    parser.add_argument("--remat", default="dots")
+    args = parser.parse_args()
+    size = SIZES[args.size]
+    settings = make_settings(size, args.remat)
+    if args.mode == "matmul":
+        print(json.dumps(matmul_gflops(size, 2.0)))
+        return
+    if args.mode == "flops":  # a forward and a backward pass of a batch
+        once = flops.forward(settings.model, 1, size.prefix, size.target)
+        print(json.dumps({"flops": 3 * size.rows * once}))
+        return
+    state = jax.jit(functools.partial(init_state, settings))(jax.random.key(0))
+    if args.mode == "write":
+        save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
+        print("{}")
+        return
+    state = state._replace(params=jax.device_put(load_file(args.weights)))
+    step = jitted_step(settings)
+    stream = batches(size)
+    losses, seconds = [], []
+    began = time.perf_counter()
+    state, metrics = step(state, next(stream))
+    losses.append(float(metrics["loss"]))
+    first = time.perf_counter() - began
+    for i in range(1, args.warmup + args.steps):
+        batch = next(stream)
+        if args.profile and i == args.warmup:
+            jax.profiler.start_trace(args.profile)
+        began, cpu = time.perf_counter(), time.process_time()
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+        jax.block_until_ready(state)
+        if i >= args.warmup:
+            seconds.append(time.perf_counter() - began)
+    if args.profile:
+        jax.profiler.stop_trace()
+    figures = {
+        "losses": losses,
+        "seconds": seconds,
+        "cpu_seconds_last": time.process_time() - cpu,
+        "first_step_seconds": first,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "parameters": settings.model.size,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
