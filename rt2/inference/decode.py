@@ -1,7 +1,7 @@
-"""Greedy decoding with a cache: the observation is encoded once, then one token at a time.
+"""Decoding with a cache: the observation is encoded once, then one token at a time.
 
-Shapes: B rows, n images, S image size, L prefix, T steps, A slots, K allowed tokens, V vocabulary.
-All loops are inside the compiled program: nothing returns to the host between tokens.
+Shapes: B rows, n images, S image size, L prefix, T steps, A slots, K allowed tokens, V vocabulary,
+W beams. All loops are inside the compiled program: nothing returns to the host between tokens.
 """
 
 from __future__ import annotations
@@ -12,25 +12,39 @@ import jax
 import jax.numpy as jnp
 
 from rt2.inference.constraint import constrain
+from rt2.inference.sampling import Sampling, choose
 from rt2.models import partition
 from rt2.models.vision_language import VisionLanguage
 from rt2.tokenizer import EOS, PAD
 
 Array = jax.Array
+LENGTH_POWER = 0.6  # of the length that a beam's score is divided by (Wu et al. 2016, section 7)
 
 
 class Decoded(NamedTuple):
-    """tokens int32 [B, T]; log_prob float32 [B], the sum over the emitted tokens."""
+    """tokens int32 [B, T]; log_prob float32 [B], the sum over the emitted tokens.
+
+    log_prob is under the distribution that is renormalised over the allowed tokens, before any
+    temperature. mass float32 [B, A], where asked for: the part of the whole vocabulary's
+    probability that the allowed tokens have in each slot; 1 where all are allowed.
+    """
 
     tokens: Array
     log_prob: Array
+    mass: Array | None = None
 
 
-def actions(module: VisionLanguage, image: Array, prefix: Array, table: Array) -> Decoded:
+def actions(
+    module: VisionLanguage,
+    image: Array,
+    prefix: Array,
+    table: Array,
+    sampling: Sampling | None = None,
+    mass: bool = False,
+) -> Decoded:
     """One action for every row: the logits of the allowed tokens alone are computed.
 
-    table int32 [A, K], -1 where a slot allows fewer. `log_prob` is under the distribution that is
-    renormalised over the allowed tokens.
+    table int32 [A, K], -1 where a slot allows fewer. `mass` needs the logits of all tokens too.
     """
     cache = module.start(module.encode(image, prefix), len(table))
 
@@ -39,46 +53,118 @@ def actions(module: VisionLanguage, image: Array, prefix: Array, table: Array) -
         position, allowed = inputs
         hidden, cache = module.step(token, position, cache)
         logits = jnp.where(allowed >= 0, module.logits(hidden, allowed), -jnp.inf)
-        choice = logits.argmax(-1)
-        gained = jnp.take_along_axis(jax.nn.log_softmax(logits), choice[:, None], 1)[:, 0]
+        choice = choose(logits, position, sampling)
+        share = None
+        if mass:
+            every = jax.nn.logsumexp(module.logits(hidden), axis=-1)
+            share = jnp.exp(jax.nn.logsumexp(logits, axis=-1) - every)
         token = allowed[choice]
-        return (token, cache, log_prob + gained), token
+        return (token, cache, log_prob + _gained(logits, choice)), (token, share)
 
     rows = prefix.shape[0]
     first = (jnp.full(rows, PAD, jnp.int32), cache, jnp.zeros(rows))
     positions = jnp.arange(len(table))
-    (_, _, log_prob), tokens = jax.lax.scan(step, first, (positions, table))
-    return _whole(tokens.T, log_prob)
+    (_, _, log_prob), (tokens, shares) = jax.lax.scan(step, first, (positions, table))
+    return _whole(Decoded(tokens.T, log_prob, shares.T if mass else None))
 
 
 def mixed(
-    module: VisionLanguage, image: Array, prefix: Array, is_action: Array, allowed: Array
+    module: VisionLanguage,
+    image: Array,
+    prefix: Array,
+    is_action: Array,
+    allowed: Array,
+    sampling: Sampling | None = None,
 ) -> Decoded:
     """Robot rows under the grammar and text rows freely, in one batch.
 
-    is_action bool [B]; allowed bool [T, V]. A row that has ended emits pad.
+    is_action bool [B]; allowed bool [T, V]. A row that has ended emits pad; when all have, the loop
+    ends.
     """
-    cache = module.start(module.encode(image, prefix), len(allowed))
+    rows, length = prefix.shape[0], len(allowed)
+    cache = module.start(module.encode(image, prefix), length)
 
-    def step(carry, inputs):
-        token, cache, log_prob, ended = carry
-        position, mask = inputs
-        hidden, cache = module.step(token, position, cache)
-        logits = constrain(module.logits(hidden), is_action, mask)
-        choice = logits.argmax(-1).astype(jnp.int32)
-        gained = jnp.take_along_axis(jax.nn.log_softmax(logits), choice[:, None], 1)[:, 0]
+    def goes_on(carry):
+        position, *_, ended = carry
+        return (position < length) & ~ended.all()
+
+    def step(carry):
+        position, tokens, cache, log_prob, ended = carry
+        last = jnp.where(position > 0, tokens[:, position - 1], PAD)
+        hidden, cache = module.step(last, position, cache)
+        logits = constrain(module.logits(hidden), is_action, allowed[position])
+        choice = choose(logits, position, sampling)
         token = jnp.where(ended, PAD, choice)
-        log_prob = log_prob + jnp.where(ended, 0.0, gained)
-        return (token, cache, log_prob, ended | (token == EOS)), token
+        log_prob = log_prob + jnp.where(ended, 0.0, _gained(logits, choice))
+        tokens = tokens.at[:, position].set(token)
+        return position + 1, tokens, cache, log_prob, ended | (token == EOS)
 
+    tokens = jnp.full((rows, length), PAD, jnp.int32)
+    first = (jnp.int32(0), tokens, cache, jnp.zeros(rows), jnp.zeros(rows, bool))
+    _, tokens, _, log_prob, _ = jax.lax.while_loop(goes_on, step, first)
+    return _whole(Decoded(tokens, log_prob))
+
+
+class Beams(NamedTuple):
+    """The answers that are still followed, the likeliest first."""
+
+    tokens: Array  # int32 [B, W, T]
+    score: Array  # float32 [B, W], log-probabilities
+    ended: Array  # bool [B, W]
+
+
+def answers(
+    module: VisionLanguage, image: Array, prefix: Array, length: int, width: int
+) -> Decoded:
+    """A free answer of at most `length` tokens a row, by beam search over `width` candidates.
+
+    Answers of different lengths are compared by their scores divided by ((5 + tokens) / 6) to the
+    power LENGTH_POWER.
+    """
     rows = prefix.shape[0]
-    start = jnp.full(rows, PAD, jnp.int32)
-    first = (start, cache, jnp.zeros(rows), jnp.zeros(rows, bool))
-    positions = jnp.arange(len(allowed))
-    (_, _, log_prob, _), tokens = jax.lax.scan(step, first, (positions, allowed))
-    return _whole(tokens.T, log_prob)
+    cache = module.start(module.encode(image, prefix), length)
+    cache = cache.rows(jnp.repeat(jnp.arange(rows), width))
+
+    def step(carry, position):
+        beams, cache = carry
+        last = jnp.where(position > 0, beams.tokens[:, :, position - 1], PAD)
+        hidden, cache = module.step(last.reshape(-1), position, cache)
+        gained = jax.nn.log_softmax(module.logits(hidden)).reshape(rows, width, -1)
+        beams, parents = advance(beams, gained, position)
+        return (beams, cache.rows((jnp.arange(rows)[:, None] * width + parents).reshape(-1))), None
+
+    tokens = jnp.full((rows, width, length), PAD, jnp.int32)
+    # one candidate at first: W equal ones would stay equal
+    score = jnp.full((rows, width), -jnp.inf).at[:, 0].set(0.0)
+    first = Beams(tokens, score, jnp.zeros((rows, width), bool))
+    (beams, _), _ = jax.lax.scan(step, (first, cache), jnp.arange(length))
+    count = (beams.tokens != PAD).sum(-1)
+    best = (beams.score / ((5 + count) / 6) ** LENGTH_POWER).argmax(1)
+    chosen = jnp.arange(rows), best
+    return _whole(Decoded(beams.tokens[chosen], beams.score[chosen]))
 
 
-def _whole(tokens: Array, log_prob: Array) -> Decoded:
+def advance(beams: Beams, gained: Array, position: Array) -> tuple[Beams, Array]:
+    """The W best continuations, and which beam int [B, W] each goes on from.
+
+    gained float32 [B, W, V]: log-probabilities of the next token. An ended answer has one
+    continuation, pad, which costs nothing.
+    """
+    rows, width, vocab = gained.shape
+    stays = jnp.where(jnp.arange(vocab) == PAD, 0.0, -jnp.inf)
+    gained = jnp.where(beams.ended[..., None], stays, gained)
+    total = (beams.score[..., None] + gained).reshape(rows, -1)
+    score, index = jax.lax.top_k(total, width)
+    parents, token = index // vocab, (index % vocab).astype(jnp.int32)
+    kept = jnp.arange(rows)[:, None], parents
+    tokens = beams.tokens[kept].at[:, :, position].set(token)
+    return Beams(tokens, score, beams.ended[kept] | (token == EOS)), parents
+
+
+def _gained(logits: Array, choice: Array) -> Array:
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), choice[:, None], 1)[:, 0]
+
+
+def _whole(decoded: Decoded) -> Decoded:
     """The reply on every device: of many processes, each reads all of it."""
-    return Decoded(partition.everywhere(tokens), partition.everywhere(log_prob))
+    return jax.tree.map(partition.everywhere, decoded)

@@ -64,6 +64,11 @@ class Cache(NamedTuple):
     mask: Array  # bool [B, S]
     first: Array  # [B, D]
 
+    def rows(self, index: Array) -> Cache:
+        """The cache of these rows, int [C]; one may be there several times."""
+        whole = self.mask[index], self.first[index]
+        return Cache(self.key[:, index], self.value[:, index], *whole)
+
 
 Rotation = tuple[Array, Array]
 Attend = Callable[["RotaryAttention", Array], tuple[Array, tuple[Array, Array]]]

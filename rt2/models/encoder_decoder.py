@@ -62,6 +62,10 @@ class Cache(NamedTuple):
     cross_value: Array
     memory_mask: Array  # bool [B, S]
 
+    def rows(self, index: Array) -> Cache:
+        """The cache of these rows, int [C]; one may be there several times."""
+        return Cache(*(x[:, index] for x in self[:4]), self.memory_mask[index])
+
 
 class RelativePosition(nnx.Module):
     """T5's bucketed relative position bias: 32 buckets, logarithmic up to a distance of 128.
