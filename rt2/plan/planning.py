@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 import time
 from typing import Any
@@ -13,8 +14,7 @@ from jax.sharding import AbstractMesh
 
 from rt2.models import flops as formulas
 from rt2.plan import collectives, compiler, flops, hlo, memory, roofline, traffic
-from rt2.plan.chips import Topology
-from rt2.plan.compiler import PlanError
+from rt2.plan.chips import PlanError, Topology
 from rt2.plan.programs import PROGRAMS, Program, Setup, make_setup
 from rt2.train import sharding
 
@@ -34,6 +34,11 @@ def full_plan(
     config: ml_collections.ConfigDict, topology: Topology, programs: tuple[str, ...]
 ) -> dict[str, Any]:
     """The plan with every named program compiled; raises UserError where config and slice clash."""
+    for name in programs:
+        if name not in PROGRAMS:
+            near = difflib.get_close_matches(name, PROGRAMS, 1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise PlanError(f"--programs={name}: known: {', '.join(PROGRAMS)}{hint}")
     mesh = compiler.make_mesh(topology, config.mesh.to_dict())
     setup = make_setup(config, mesh)
     plan = _common(setup, topology)
