@@ -42,6 +42,13 @@ ROWS = {
     "weak_h100_128": row("h100:16x8", 1024, "train"),
     "weak_h100_256": row("h100:32x8", 2048, "train"),
     "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
+    # thirty-two rows on every v4; fit_v4_64 is the first of them
+    "weak_v4_128": row("v4:4x4x8", 4096, "train"),
+    "weak_v4_256": row("v4:4x8x8", 8192, "train"),
+    "weak_v4_512": row("v4:8x8x8", 16384, "train", mesh__data=2),
+    # other meshes of the same chips
+    "mesh_v4_fsdp16_tensor4": row("v4:4x4x4", 2048, "train", mesh__fsdp=16, mesh__tensor=4),
+    "mesh_v5p_data4_fsdp16": row("v5p:4x4x4", 2048, "train", mesh__data=4, mesh__fsdp=16),
     # memory against recomputation, at 8 rows on a chip
     "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat=False),
     # a step from PaliGemma's weights at batch 1

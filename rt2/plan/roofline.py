@@ -17,7 +17,7 @@ from rt2.plan.collectives import Collective
 
 OVERLAP = {"cuda": 0.8, "tpu": 0.0}
 """Part of the collectives that is assumed to hide behind products. On GPUs they are asynchronous in
-the compiled text; on TPUs those of the layers often are not, and none is taken to hide."""
+the compiled text; on TPUs the gathers are and the sums are not, and none is taken to hide."""
 
 
 @dataclasses.dataclass(frozen=True)

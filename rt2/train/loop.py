@@ -27,14 +27,13 @@ from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.line import ALONE, Line
 from rt2.train.metrics import open_metrics, progress_figures, step_figures
 from rt2.train.preemption import Preempted, Preemption
-from rt2.train.settings import make_model, make_settings
+from rt2.train.settings import make_model, make_settings, make_step
 from rt2.train.sources import Source, open_sources
 from rt2.train.step import (
     StepSettings,
     TrainState,
     exchange_average,
     init_state,
-    train_step,
 )
 
 PREFETCH = 4  # batches read ahead
@@ -69,11 +68,7 @@ def train(
     with jax.set_mesh(run.mesh):
         writer = CheckpointWriter(workdir, config.keep_checkpoints)
         state, shardings = restore_or_start(run, writer)
-        step_fn = jax.jit(
-            functools.partial(train_step, run.settings),
-            donate_argnums=0,
-            out_shardings=(shardings, sharding.replicated(run.mesh)),
-        )
+        step_fn = make_step(run.settings, shardings, run.mesh)
         first = int(state.step)
         line.compare({"step of the checkpoint": first})
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)

@@ -89,6 +89,18 @@ def test_an_all_reduce_receives_twice(kind, times):
     assert one.received == times * one.payload * 7 / 8
 
 
+def test_a_fused_scatter_of_a_tpu_receives_once():
+    inside = "%all-reduce-scatter.3 (x: f32[64,128]) -> f32[8,128] {"
+    summed = f"  %sum = f32[64,128] all-reduce(%x), channel_id=7, {ALL}, to_apply=%add"
+    fused = "\n".join([inside, "  %x = f32[64,128] parameter(0)", summed, "}", ""])
+    call = "  %x = f32[64,128] parameter(0)\n  ROOT %y = f32[8,128] fusion(%x), kind=kCustom, "
+    entry = (
+        f"\nENTRY %main (x: f32[64,128]) -> f32[8,128] {{\n{call}calls=%all-reduce-scatter.3\n}}"
+    )
+    (one,) = collectives.find(hlo.parse(fused + entry), MESH)
+    assert (one.kind, one.received) == ("reduce-scatter", 64 * 128 * 4 * 7 / 8)
+
+
 def test_of_a_stack_that_is_sliced_only_the_slice_is_read():
     reads = 50 * (8 * 128 * 4 + 4 + 8 * 128 * 2)  # slice and index read, result written
     assert traffic.memory_bytes(text(**{"all-gather-start": "all-gather-done"})) - reads < 2e5
