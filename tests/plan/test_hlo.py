@@ -107,6 +107,22 @@ def test_of_a_stack_that_is_sliced_only_the_slice_is_read():
     assert traffic.memory_bytes(text()) > reads
 
 
+def test_a_slice_is_followed_through_other_shapes_and_scratch_is_no_traffic():
+    inside = (
+        "%fused (a: f32[50,64], i: s32[]) -> f32[1,64] {\n  %a = f32[50,64] parameter(0)\n"
+        "  %i = s32[] parameter(1)\n  %b = f32[50,8,8] bitcast(%a)\n"
+        "  ROOT %s = f32[1,64] dynamic-slice(%b, %i), dynamic_slice_sizes={1,8,8}\n}\n"
+    )
+    entry = (
+        "\nENTRY %main (a: f32[50,64], i: s32[]) -> f32[64] {\n  %a = f32[50,64] parameter(0)\n"
+        "  %i = s32[] parameter(1)\n"
+        "  %f = f32[1,64] fusion(%a, %i), kind=kLoop, calls=%fused\n"
+        "  ROOT %c = (f32[64], s8[999]) custom-call(%f)\n}\n"
+    )
+    fusion, call = 4 * 64 + 4 + 4 * 64, 4 * 64 + 4 * 64
+    assert traffic.memory_bytes(hlo.parse(inside + entry)) == fusion + call
+
+
 def test_bytes_of_types():
     assert hlo.array_bytes("(bf16[8,128]{1,0:T(8,128)(2,1)S(3)}, f32[], u32[]{:S(2)})") == 2056
     assert hlo.array_bytes("s4[10]") == 5
