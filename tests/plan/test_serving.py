@@ -48,6 +48,19 @@ def test_weights_are_served_in_two_bytes_over_all_chips(setup, monkeypatch):
     assert "Time of an action" in page(plan)
 
 
+def test_no_table_moves_for_one_token_on_real_chips():
+    """A single row is a slice to the compiler, for which it would gather the table."""
+    topology = parse_topology(f"h100:1x{CHIPS}")
+    if not compiler.has_compiler(topology):
+        pytest.skip("the compiler for h100 is in the extra `plan`")
+    config = debug.get_config()
+    config.model.dtype = "bfloat16"
+    plan = serving.serving_plan(config, topology)
+    moved = plan["programs"]["serve"]["collectives"]
+    gathered = sum(row["received_bytes"] for row in moved if row["kind"] == "all-gather")
+    assert gathered < ACTION_SLOTS * 2 * config.tokenizer.vocab_size * 32 / 2
+
+
 @pytest.mark.parametrize(
     "name, group, kind, hops",
     [
