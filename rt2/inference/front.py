@@ -145,16 +145,14 @@ class Front:
         if self.stopping:
             raise Refusal("going_away", "the server is stopping")
         self._check_order(session, asked)
-        if asked.reset:
-            await self._reset(session)
-            return self.greeting(session)
-        if not allows(session.role, "ask" if asked.kind[0] == "vqa" else "act"):
-            raise Refusal(
-                "forbidden", f"mode: this key has the role {session.role}; it may ask alone"
-            )
+        if not allows(session.role, asked.needs):
+            raise Refusal("forbidden", f"mode: a key of the role {session.role} may ask alone")
         echoed: dict[str, Any] = {} if asked.seq is None else {"seq": asked.seq}
         if asked.arm is not None:
             echoed["fence"] = self._lease(asked.arm, session)
+        if asked.reset:
+            await self._reset(session)
+            return self.greeting(session) | echoed
         return await self._decoded(session, asked) | echoed
 
     def _check_order(self, session: Session, asked: request.Request) -> None:

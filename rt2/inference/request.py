@@ -31,6 +31,12 @@ class Request:
     reset: bool
 
     @property
+    def needs(self) -> str:
+        """The least role that may ask for it."""
+        moves = self.arm is not None or (not self.reset and self.kind[0] == "action")
+        return "act" if moves else "ask"
+
+    @property
     def kind(self) -> tuple[str, str]:
         """Mode and data set: rows that may be decoded in one batch have the same."""
         mode = self.observation.get("mode", "action")

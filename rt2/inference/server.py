@@ -61,12 +61,14 @@ class WebsocketServer:
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Begins to serve; returns the port, which the system chooses where `port` is 0."""
+        handshake = {"ssl_handshake_timeout": HANDSHAKE_SECONDS} if tls else {}
         try:
             self._server = await serve(
                 self._converse,
                 host,
                 port,
                 ssl=tls,
+                **handshake,
                 create_connection=Connection,
                 process_request=self._admit,
                 origins=[None],  # browsers name an origin: no web page may move the robot

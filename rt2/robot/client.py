@@ -41,7 +41,7 @@ class Client:
 
     `check(greeting)` is called at every connection and raises where the server is not the one the
     robot was set up for (`rt2.robot.contract.check`). `tls` is needed for wss:// with a private
-    certificate.
+    certificate; `arm` names the arm that no other client may then move.
     """
 
     def __init__(
@@ -51,9 +51,11 @@ class Client:
         timeout: float = 1.0,
         check: Callable[[Mapping[str, Any]], None] = lambda greeting: None,
         tls: ssl.SSLContext | None = None,
+        arm: str | None = None,
     ):
         self._url, self._timeout, self._check, self._tls = url, timeout, check, tls
         self._headers = {"Authorization": f"Api-Key {token}"} if token else {}
+        self._lease = {"arm": arm} if arm else {}
         self._connection: ClientConnection | None = None
         self._wait, self._not_before = BACK_OFF[0], 0.0
         self._name, self._seq = secrets.token_hex(8), 0
@@ -102,6 +104,23 @@ class Client:
         Raises NoReplyError and RefusedError; the connection is made anew when it has to be, with
         growing pauses.
         """
+        reply = self._ask(dict(observation))
+        if reply.get("model") != self.greeting.get("model"):
+            self.close()
+            raise NoReplyError("the server changed its model within a session")
+        return reply
+
+    def reset(self) -> dict[str, Any]:
+        """Begins an episode: the greeting of the model that the server has now, checked.
+
+        Where the client was given an `arm`, `fence` in it is the number of its lease, for
+        `Gate.arm`. Raises as `infer` and `connect` do.
+        """
+        self.greeting = self._ask({"reset": True})
+        self._check(self.greeting)
+        return self.greeting
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout
         if self._connection is None:
             if time.monotonic() < self._not_before:
@@ -110,9 +129,9 @@ class Client:
         self._seq += 1
         asked = f"{self._name}-{self._seq}"
         left = max(1, int(1e3 * (deadline - time.monotonic())))
-        request = {**observation, "id": asked, "seq": self._seq, "deadline_ms": left}
+        message |= {"id": asked, "seq": self._seq, "deadline_ms": left, **self._lease}
         try:
-            self._connection.send(wire.encode(request))
+            self._connection.send(wire.encode(message))
             return self._reply(asked, deadline)
         except TimeoutError:
             raise NoReplyError(f"no reply within {self._timeout:g} s") from None
@@ -133,12 +152,8 @@ class Client:
                 _raise_refusal(frame, asked)
                 continue
             reply = wire.decode(frame)
-            if not isinstance(reply, dict) or reply.get("id") != asked:
-                continue  # of a request that was given up
-            if reply.get("model") != self.greeting.get("model"):
-                self.close()
-                raise NoReplyError("the server changed its model within a session")
-            return reply
+            if isinstance(reply, dict) and reply.get("id") == asked:
+                return reply  # another is that of a request that was given up
 
     def _lost(self) -> None:
         self.close()

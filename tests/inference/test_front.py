@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from rt2.inference import wire, worker
+from rt2.robot.client import Client, RefusedError
 from tests.inference.serving import (
     REQUEST,
     StubPolicy,
@@ -377,3 +378,36 @@ def test_stopping_tells_who_still_asks(stub, served):
     with pytest.raises(ConnectionClosed) as closed:
         busy.recv(timeout=20)
     assert closed.value.rcvd.code == 1001
+
+
+def test_our_client_asks_resets_and_holds_the_lease(served):
+    with Client(f"ws://127.0.0.1:{served.port}", timeout=10, arm="left") as one:
+        assert one.infer(grey(4))["actions"].tolist() == [[4, 4]]
+        greeting = one.reset()
+        assert greeting["model"] == one.infer(grey(5))["model"]
+        with Client(f"ws://127.0.0.1:{served.port}", timeout=10, arm="left") as other:
+            with pytest.raises(RefusedError, match="conflict: arm"):
+                other.reset()
+    until(lambda: not served.front._leases)
+    with Client(f"ws://127.0.0.1:{served.port}", timeout=10, arm="left") as other:
+        assert other.reset()["fence"] > greeting["fence"]
+
+
+def test_our_client_takes_up_a_new_model_only_where_its_check_allows():
+    with serving(Versions()) as served:
+        allowed = ["digest1", "digest2"]
+
+        def check(greeting):
+            if greeting["model"] not in allowed:
+                raise ValueError("another model")
+
+        with Client(f"ws://127.0.0.1:{served.port}", timeout=10, check=check) as one:
+            one.connect()
+            for expected in ("digest1", "digest2"):
+                assert one.infer(grey(1))["model"] == expected
+                served.run(served.front.reload())
+                assert one.infer(grey(1))["model"] == expected
+                if expected == "digest1":
+                    assert one.reset()["model"] == "digest2"
+            with pytest.raises(ValueError, match="another model"):
+                one.reset()

@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+import logging
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
-from rt2.inference import access, refusal, serve, server, wire
+from rt2.inference import access, logs, refusal, serve, server, wire
 from rt2.inference.access import ServeError
 from tests.inference.serving import (
     REQUEST,
@@ -192,6 +197,69 @@ def test_other_machines_need_a_key_and_encryption(host):
     with pytest.raises(ServeError, match="--tls-cert"):
         access.check_exposure(host, True, False)
     access.check_exposure(host, True, True)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """PEM files of a certificate for 127.0.0.1 and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    files = [folder / "cert.pem", folder / "key.pem"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made += ["-nodes", "-days", "1", "-subj", "/CN=robot", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def test_both_transports_speak_tls_and_nothing_else(stub, certificate):
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    with serving(always(stub), tls=access.read_tls(*certificate)) as served:
+        with connect(f"wss://127.0.0.1:{served.port}", ssl=trusting) as connection:
+            connection.recv()
+            assert "actions" in ask(connection, REQUEST)
+        page = f"https://127.0.0.1:{served.rest}/readyz"
+        with urllib.request.urlopen(page, timeout=10, context=trusting) as told:
+            assert told.status == 200
+        for port in (served.port, served.rest):
+            with pytest.raises(OSError):
+                get(port, "/healthz")
+        with pytest.raises(ssl.SSLError):  # who checks the certificate, checks it
+            connect(f"wss://127.0.0.1:{served.port}")
+        with connect(f"wss://127.0.0.1:{served.port}", ssl=trusting) as connection:
+            connection.recv()
+
+
+def test_a_certificate_that_is_none_is_an_error(tmp_path):
+    (tmp_path / "cert.pem").write_text("nothing")
+    with pytest.raises(ServeError, match="PEM"):
+        access.read_tls(tmp_path / "cert.pem", tmp_path / "cert.pem")
+
+
+def test_a_log_line_is_one_line_whatever_a_client_writes():
+    record = logging.LogRecord("a", 20, "f", 1, 'x\n{"level": "ERROR"}\u2028%s', ("\r\n",), None)
+    line = logs.JsonLines().format(record)
+    assert line.isascii() and "\n" not in line and json.loads(line)["level"] == "INFO"
+
+
+def test_nothing_that_is_received_reaches_pickle():
+    code = """
+import sys
+events = []
+sys.addaudithook(lambda name, _: events.append(name) if name.startswith(("pickle", "exec")) else 0)
+from rt2.inference import json_numpy, request, wire
+events.clear()
+data = b"\\x80\\x04\\x95\\x1c\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x8c\\x02os"
+array = {b"__ndarray__": True, b"data": data, b"dtype": "|O", b"shape": [1]}
+for read, sent in [(wire.decode, data), (json_numpy.loads, data), (request.read, {"image": array})]:
+    try:
+        read(sent)
+    except Exception as error:
+        print(type(error).__name__)
+print(events)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["WireError", "WireError", "Refusal", "[]"]
 
 
 def test_token_files(tmp_path):
