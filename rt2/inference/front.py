@@ -188,7 +188,7 @@ class Front:
         loop = asyncio.get_running_loop()
         deadline, reply = loop.time() + asked.seconds, loop.create_future()
         kind = (session.model, *asked.kind)
-        row = Waiting(session, kind, asked.observation, deadline, reply)
+        row = Waiting(session, kind, asked.observation, reply)
         self._queue.put(row, retry_after=round(2 * self._batch_seconds, 3))
         try:
             async with asyncio.timeout_at(deadline):
@@ -198,12 +198,11 @@ class Front:
 
     async def _feed(self) -> None:
         """Gives the model one batch after the other."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._queue.filled.wait()
             if len(self._sessions) > len(self._queue) < self._max_batch:
                 await asyncio.sleep(BATCH_WAIT)
-            rows = self._queue.take(self._max_batch, loop.time())
+            rows = self._queue.take(self._max_batch)
             try:
                 if rows:
                     await self._decode(rows)

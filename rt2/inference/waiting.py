@@ -16,8 +16,7 @@ class Waiting:
     session: object
     kind: tuple[str, ...]  # rows of one batch have the same
     observation: dict[str, Any]
-    deadline: float  # seconds of the event loop's clock
-    reply: asyncio.Future[dict[str, Any]]
+    reply: asyncio.Future[dict[str, Any]]  # done, by its deadline, where nobody waits any more
 
 
 class Queue:
@@ -41,9 +40,9 @@ class Queue:
         self._rows.append(row)
         self.filled.set()
 
-    def take(self, most: int, now: float) -> list[Waiting]:
+    def take(self, most: int) -> list[Waiting]:
         """The oldest request and those that go with it; what has expired goes nowhere."""
-        alive = [row for row in self._rows if not row.reply.done() and row.deadline > now]
+        alive = [row for row in self._rows if not row.reply.done()]
         taken = [row for row in alive if row.kind == alive[0].kind][:most]
         self._rows = [row for row in alive if row not in taken]
         if not self._rows:

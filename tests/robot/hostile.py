@@ -106,6 +106,8 @@ def violations(arm: Recorder, period: float = 0.2) -> list[str]:
         faster = moved > np.maximum(0, speed + gain) * seconds + 1e-9
         if (faster | (moved < np.minimum(0, speed - gain) * seconds - 1e-9)).any():
             broken.append("acceleration")
+        if np.abs(moved - command.change).max() > 1e-9:
+            broken.append("another change than the poses say")
         if command.hold and np.abs(moved).any():
             broken.append("a hold that moves")
         speed = moved / seconds if seconds > 0 and not command.hold else np.zeros(7)

@@ -42,6 +42,7 @@ BAD = {
     "infinite": STILL + np.array([0, 0, 0, 0, 0, 0, np.inf]),
     "huge": STILL + np.array([0, 1e300, 0, 0, 0, 0, 0]),
     "beyond the bounds": STILL + np.array([0, 0.0501, 0, 0, 0, 0, 0]),
+    "below the bounds": STILL + np.array([0, 0, -0.0501, 0, 0, 0, 0]),
     "short": STILL[:6],
     "long": np.append(STILL, 0),
     "a chunk": STILL[None],
