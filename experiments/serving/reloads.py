@@ -48,10 +48,7 @@ def _reload(rest: int, steps: Path, workdir: Path, step: int, damage: bool) -> i
     target = workdir / "checkpoints" / str(step)
     shutil.copytree(steps / str(step), target)
     if damage:
-        largest = max((f for f in target.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
-        data = bytearray(largest.read_bytes())
-        data[len(data) // 2] ^= 1
-        largest.write_bytes(data)
+        _damage(target / "params")
     while True:
         request = urllib.request.Request(
             f"http://127.0.0.1:{rest}/reload",
@@ -69,6 +66,15 @@ def _reload(rest: int, steps: Path, workdir: Path, step: int, damage: bool) -> i
     if damage:
         shutil.rmtree(target)
     return status
+
+
+def _damage(folder: Path) -> None:
+    """Changes one bit of every large file: orbax leaves some that no array is read from."""
+    for file in folder.rglob("*"):
+        if file.is_file() and file.stat().st_size > 1000:
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
 
 
 def _ports(server: subprocess.Popen) -> tuple[int, int]:

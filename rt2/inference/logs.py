@@ -30,6 +30,6 @@ def log_json() -> None:
     """Logs go to standard error; one that cannot be written, on a full disk, is lost."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("rt2").setLevel(logging.INFO)
     logging.raiseExceptions = False
