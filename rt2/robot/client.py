@@ -86,17 +86,12 @@ class Client:
                 close_timeout=self._timeout,
             )
             self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._timeval)
-            self.greeting = wire.decode(self._connection.recv(timeout))
+            greeting = wire.decode(self._connection.recv(timeout))
         except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake, wire.WireError) as error:
             self._lost()
             raise NoReplyError(f"{self._url}: no server ({error})") from error
-        try:
-            self._check(self.greeting)
-        except Exception:
-            self.close()
-            raise
         self._wait = BACK_OFF[0]
-        return self.greeting
+        return self._accept(greeting)
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to one observation, with its arrays, within the timeout.
@@ -116,9 +111,17 @@ class Client:
         Where the client was given an `arm`, `fence` in it is the number of its lease, for
         `Gate.arm`. Raises as `infer` and `connect` do.
         """
-        self.greeting = self._ask({"reset": True})
-        self._check(self.greeting)
-        return self.greeting
+        return self._accept(self._ask({"reset": True}))
+
+    def _accept(self, greeting: dict[str, Any]) -> dict[str, Any]:
+        """The greeting, once it has passed the check; nothing is asked of a model that has not."""
+        try:
+            self._check(greeting)
+        except Exception:
+            self.close()
+            raise
+        self.greeting = greeting
+        return greeting
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout

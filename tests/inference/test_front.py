@@ -409,5 +409,6 @@ def test_our_client_takes_up_a_new_model_only_where_its_check_allows():
                 assert one.infer(grey(1))["model"] == expected
                 if expected == "digest1":
                     assert one.reset()["model"] == "digest2"
-            with pytest.raises(ValueError, match="another model"):
-                one.reset()
+            for ask_again in (one.reset, lambda: one.infer(grey(1))):
+                with pytest.raises(ValueError, match="another model"):
+                    ask_again()
