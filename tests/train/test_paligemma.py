@@ -23,7 +23,7 @@ def paligemma(gemma_pieces, tmp_path):
         "paligemma_debug",
         vocab=Tokenizer(gemma_pieces).size,
         dtype="float32",
-        remat=False,
+        remat="none",
         image_size=0,
     )
     tensors = published.random_tensors(published.paligemma(model))
