@@ -34,7 +34,8 @@ EXTRAS = {
         "tensorflow-cpu>=2.21",
         "tensorflow-datasets>=4.9.10",
     ],
-    "serve": ["msgpack>=1.2", "websockets>=17.0"],
+    # prometheus-client: orbax brings it
+    "serve": ["msgpack>=1.2", "prometheus-client>=0.26", "websockets>=17.0"],
     "sim": [
         "emoji>=2.16",  # names of the pictograms in several languages
         "gymnasium>=1.4",

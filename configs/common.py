@@ -31,6 +31,9 @@ def get_config() -> ConfigDict:
     config.tokenizer.path = ""  # SentencePiece model; empty trains one on the sources' text
     config.tokenizer.vocab_size = 6000
     config.tokenizer.sentinels = 0  # pieces kept for span corruption; T5 has 100
+    config.prompt = ConfigDict()  # what public weights saw around every question
+    config.prompt.bos = False  # the tokenizer's piece that begins a text; True for PaliGemma
+    config.prompt.suffix = ""  # text behind the question; a newline for PaliGemma
     config.action_vocabulary = "integer"  # or overwrite: the least frequent tokens
     config.prefix_length = 24  # tokens of a question
     config.target_length = 32  # tokens of an answer, its end included

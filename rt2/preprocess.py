@@ -31,6 +31,8 @@ class Preprocess:
 
     `codecs` holds one action codec per robot data set; `history` is the number of images in a row.
     `state_codecs`: of the data sets whose actions are asked with the proprioceptive state.
+    `bos`: whether the tokenizer's beginning piece stands before every question, and `suffix` the
+    text behind it: what the model's public weights were trained with (`config.prompt`).
     """
 
     tokenizer: Tokenizer
@@ -41,6 +43,14 @@ class Preprocess:
     prefix_length: int
     target_length: int
     state_codecs: Mapping[str, ActionCodec] = dataclasses.field(default_factory=dict)
+    bos: bool = False
+    suffix: str = ""
+
+    def __post_init__(self):
+        if self.bos and self.tokenizer.bos < 0:
+            raise TokenizerError(
+                "config.prompt.bos: this tokenizer has no piece that begins a text; leave it False"
+            )
 
     def codec(self, dataset: str | None = None) -> ActionCodec:
         """The codec of `dataset`; it may be left out where there is only one."""
@@ -111,8 +121,9 @@ class Preprocess:
         return self.tokenizer.padded(answer, self.target_length, end=True)
 
     def prefix(self, tokens: Sequence[int]) -> np.ndarray:
-        """int32 [L]: `tokens`, padding."""
-        return _padded(tokens, self.prefix_length, "a question", "prefix_length")
+        """int32 [L]: the beginning piece where questions have it, `tokens`, padding."""
+        begin = [self.tokenizer.bos] * self.bos
+        return _padded([*begin, *tokens], self.prefix_length, "a question", "prefix_length")
 
     def target(self, tokens: Sequence[int]) -> np.ndarray:
         """int32 [T]: `tokens`, end, padding."""
@@ -120,7 +131,7 @@ class Preprocess:
 
     def _prefix(self, text: str) -> np.ndarray:
         try:
-            return self.tokenizer.padded(text, self.prefix_length, end=False)
+            return self.tokenizer.padded(text + self.suffix, self.prefix_length, begin=self.bos)
         except TokenizerError as error:
             raise PreprocessError(f"instruction: {error}") from None
 
@@ -135,6 +146,8 @@ class Preprocess:
             "prefix_length": self.prefix_length,
             "target_length": self.target_length,
             "state_codecs": {name: codec.to_json() for name, codec in self.state_codecs.items()},
+            "bos": self.bos,
+            "suffix": self.suffix,
         }
 
     @classmethod
@@ -149,10 +162,12 @@ class Preprocess:
             history=data["history"],
             prefix_length=data["prefix_length"],
             target_length=data["target_length"],
-            # a model that reads no state need not say so
+            # a model that reads no state and whose questions have nothing around need not say so
             state_codecs={
                 name: ActionCodec.from_json(c) for name, c in data.get("state_codecs", {}).items()
             },
+            bos=data.get("bos", False),
+            suffix=data.get("suffix", ""),
         )
 
 

@@ -1,8 +1,9 @@
 """Text <-> token ids, and action bins <-> token ids.
 
-The tokenizer is a SentencePiece model trained on the text of the project's own shards, with the
-integers 0..999 as single pieces, as PaLI-X's has (RT-2, section 3.2). Ids 0, 1, 2 are pad, end and
-unknown, as in T5; the decoder starts from pad. Sentinels of span corruption are control pieces: no
+The project's own tokenizer is a SentencePiece model trained on the text of its shards, with the
+integers 0..999 as single pieces, as PaLI-X's has (RT-2, section 3.2). Ids 0 and 1 are pad and end,
+as in T5, PaLM and Gemma; an encoder-decoder starts from pad. What else is special (unknown, the
+beginning of a text) is read from the model. Sentinels of span corruption are control pieces: no
 text can produce them.
 """
 
@@ -20,7 +21,8 @@ import sentencepiece
 from rt2.actions import ActionSpec
 from rt2.errors import UserError
 
-PAD, EOS, UNK = 0, 1, 2
+PAD, EOS = 0, 1
+_UNKNOWN = 2  # of a tokenizer that is trained here
 INTEGERS = 1000
 _SENTINEL = "<extra_id_{}>"
 
@@ -35,11 +37,12 @@ class Tokenizer:
     def __init__(self, model: bytes):
         self.model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        ids = (self._pieces.pad_id(), self._pieces.eos_id(), self._pieces.unk_id())
-        if ids != (PAD, EOS, UNK):
+        ids = (self._pieces.pad_id(), self._pieces.eos_id())
+        if ids != (PAD, EOS):
             raise TokenizerError(
-                f"pad, eos, unk are {ids}, expected {(PAD, EOS, UNK)}: train the model with "
-                "pad_id=0, eos_id=1, unk_id=2 as T5 does"
+                f"pad and end are {ids}, expected {(PAD, EOS)}: the models here take 0 for padding "
+                "and 1 for the end, as T5, PaLM and Gemma do. Train the SentencePiece model with "
+                "pad_id=0, eos_id=1"
             )
 
     def __reduce__(self):
@@ -65,7 +68,7 @@ class Tokenizer:
             control_symbols=[_SENTINEL.format(i) for i in range(sentinels)],
             pad_id=PAD,
             eos_id=EOS,
-            unk_id=UNK,
+            unk_id=_UNKNOWN,
             bos_id=-1,
             num_threads=1,
             minloglevel=2,
@@ -83,10 +86,28 @@ class Tokenizer:
         return hashlib.sha256(self.model).hexdigest()
 
     @property
+    def unknown(self) -> int:
+        """The id of what the model has no piece for."""
+        return self._pieces.unk_id()
+
+    @property
+    def bos(self) -> int:
+        """The id that begins a text, -1 where the model has none (T5)."""
+        return self._pieces.bos_id()
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """Ids that stand for no piece of text: control pieces, unknown, sentinels, single bytes."""
+        pieces = self._pieces
+        kinds = (pieces.is_control, pieces.is_unknown, pieces.is_byte)
+        special = {i for i in range(self.size) if any(is_kind(i) for is_kind in kinds)}
+        return frozenset(special | set(self.sentinels))
+
+    @property
     def sentinels(self) -> tuple[int, ...]:
         """The ids that stand for hidden spans, in order; none where the model has no such piece."""
         found = []
-        while (i := self._pieces.piece_to_id(_SENTINEL.format(len(found)))) != UNK:
+        while (i := self._pieces.piece_to_id(_SENTINEL.format(len(found)))) != self.unknown:
             found.append(i)
         return tuple(found)
 
@@ -100,9 +121,14 @@ class Tokenizer:
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
         return self._pieces.decode([i for i in ids if i != PAD])
 
-    def padded(self, text: str, length: int, *, end: bool) -> np.ndarray:
-        """int32 [length] ids of `text`, padded with 0; raises TokenizerError rather than cut."""
-        ids = self.encode(text) + [EOS] * end
+    def padded(
+        self, text: str, length: int, *, begin: bool = False, end: bool = False
+    ) -> np.ndarray:
+        """int32 [length] ids of `text`, padded with 0; raises TokenizerError rather than cut.
+
+        `begin` and `end` say whether the pieces of that name stand around it.
+        """
+        ids = [self.bos] * begin + self.encode(text) + [EOS] * end
         if len(ids) > length:
             raise TokenizerError(
                 f"{len(ids)} tokens do not fit in {length}: {text!r}. Raise the prefix_length or "
@@ -125,14 +151,14 @@ class ActionVocabulary:
     def __post_init__(self):
         if len(set(self.ids)) != len(self.ids):
             raise TokenizerError("two bins share a token id: actions would not be decodable")
-        if {PAD, EOS, UNK} & set(self.ids):
-            raise TokenizerError("a bin is mapped to pad, end or unknown")
+        if {PAD, EOS} & set(self.ids):
+            raise TokenizerError("a bin is mapped to pad or end")
 
     @classmethod
     def integer(cls, tokenizer: Tokenizer, spec: ActionSpec) -> ActionVocabulary:
         """Bin k is the token of the integer k; raises TokenizerError where k is not one token."""
         pieces = [tokenizer.encode(str(k)) for k in range(max(spec.bins))]
-        split = [k for k, ids in enumerate(pieces) if len(ids) != 1 or ids[0] == UNK]
+        split = [k for k, ids in enumerate(pieces) if len(ids) != 1 or ids[0] == tokenizer.unknown]
         if split:
             raise TokenizerError(
                 f"the integers {split[:5]}... are not single tokens of this tokenizer: "
@@ -144,12 +170,21 @@ class ActionVocabulary:
     def overwrite(
         cls, tokenizer: Tokenizer, spec: ActionSpec, corpus: Iterable[str]
     ) -> ActionVocabulary:
-        """The ids that `corpus` uses least, the highest first among equals; no sentinel."""
+        """The ids that `corpus` uses least, the highest first among equals; none that is reserved.
+
+        Raises TokenizerError where the tokenizer has fewer.
+        """
         counts: Counter[int] = Counter()
         for text in corpus:
             counts.update(tokenizer.encode(text))
-        candidates = sorted(set(range(UNK + 1, tokenizer.size)) - set(tokenizer.sentinels))
-        rarest = sorted(candidates, key=lambda i: (counts[i], -i))[: max(spec.bins)]
+        candidates = set(range(tokenizer.size)) - tokenizer.reserved
+        bins = max(spec.bins)
+        if len(candidates) < bins:
+            raise TokenizerError(
+                f"{len(candidates)} pieces of this tokenizer are text, {bins} bins need one each: "
+                "take a larger one, or fewer bins"
+            )
+        rarest = sorted(candidates, key=lambda i: (counts[i], -i))[:bins]
         return cls("overwrite", tuple(rarest))
 
     def tokens(self, bins: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rt2.actions import LANGUAGE_TABLE, RT2
-from rt2.tokenizer import EOS, PAD, UNK, ActionVocabulary, Tokenizer, TokenizerError
+from rt2.tokenizer import EOS, PAD, ActionVocabulary, Tokenizer, TokenizerError
 
 TEXT = ["where is the strawberry", "what is at 12 30", "5 20 hammer 12 30 strawberry"] * 20
 
@@ -31,7 +31,7 @@ def test_no_text_produces_a_sentinel(tokenizer):
     assert tokenizer.sentinels == ()
     with_some = Tokenizer.train(TEXT, 1200, sentinels=4)
     ids = with_some.sentinels
-    assert len(set(ids)) == 4 and not {PAD, EOS, UNK} & set(ids)
+    assert len(set(ids)) == 4 and not {PAD, EOS, with_some.unknown} & set(ids)
     for text in ("<extra_id_0>", "where is <extra_id_3> the", "▁<extra_id_1>"):
         assert not set(ids) & set(with_some.encode(text))
     assert with_some.decode([ids[2], *with_some.encode("12 hammer")]) == "12 hammer"
@@ -65,7 +65,7 @@ def test_overwrite_takes_the_least_frequent(tokenizer):
     used = {i for text in TEXT for i in tokenizer.encode(text)}
     assert len(vocabulary.ids) == 256
     assert not used & set(vocabulary.ids)
-    assert not {PAD, EOS, UNK} & set(vocabulary.ids)
+    assert not {PAD, EOS, tokenizer.unknown} & set(vocabulary.ids)
 
 
 def test_a_token_that_is_no_action_is_refused(tokenizer):

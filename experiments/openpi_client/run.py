@@ -25,8 +25,8 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = ("openpi-client", "typing_extensions")
 
 
-def random_checkpoint(folder: Path) -> Path:
-    """A checkpoint of the smallest model with random weights."""
+def random_checkpoint(folder: Path, steps: int = 1) -> Path:
+    """A workdir of the smallest model with steps of random weights, each of its own seed."""
     import jax
 
     from rt2 import checkpoint
@@ -47,7 +47,6 @@ def random_checkpoint(folder: Path) -> Path:
     model = Model(
         variants.config("debug", vocab=size, dtype="float32", remat="none", image_size=64)
     )
-    params = jax.jit(model.init)(jax.random.key(0))
     assets = {
         "format": checkpoint.FORMAT,
         "config": {},
@@ -55,11 +54,12 @@ def random_checkpoint(folder: Path) -> Path:
         "preprocess": preprocess.to_json(),
         "data": {},
         "eval": {},
-        "step": 1,
     }
-    writer = CheckpointWriter(folder, keep=1)
-    state = TrainState(jax.numpy.int32(1), params, {"count": jax.numpy.int32(0)})
-    writer.save(state, json.loads(json.dumps(assets)))
+    writer = CheckpointWriter(folder, keep=steps)
+    for step in range(1, steps + 1):
+        params = jax.jit(model.init)(jax.random.key(step - 1))
+        state = TrainState(jax.numpy.int32(step), params, {"count": jax.numpy.int32(0)})
+        writer.save(state, json.loads(json.dumps(assets | {"step": step})))
     writer.close()
     return folder
 

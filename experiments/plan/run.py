@@ -24,6 +24,8 @@ from rt2.evaluate import provenance  # noqa: E402
 
 RESULTS = HERE / "results.json"
 CONFIG = "configs/fractal_palix_55b.py"
+CONFIG_5B = "configs/fractal_palix_5b.py"
+SERVE = ("serve",)
 
 
 def row(topology: str, batch: int, *programs: str, config: str = CONFIG, **overrides) -> dict:
@@ -42,6 +44,13 @@ ROWS = {
     "weak_h100_128": row("h100:16x8", 1024, "train"),
     "weak_h100_256": row("h100:32x8", 2048, "train"),
     "weak_h100_512": row("h100:64x8", 4096, "train", mesh__data=2),
+    # thirty-two rows on every v4; fit_v4_64 is the first of them
+    "weak_v4_128": row("v4:4x4x8", 4096, "train"),
+    "weak_v4_256": row("v4:4x8x8", 8192, "train"),
+    "weak_v4_512": row("v4:8x8x8", 16384, "train", mesh__data=2),
+    # other meshes of the same chips
+    "mesh_v4_fsdp16_tensor4": row("v4:4x4x4", 2048, "train", mesh__fsdp=16, mesh__tensor=4),
+    "mesh_v5p_data4_fsdp16": row("v5p:4x4x4", 2048, "train", mesh__data=4, mesh__fsdp=16),
     # memory against recomputation, at 8 rows on a chip
     "remat_none_h100_256": row("h100:32x8", 2048, "train", model__remat="none"),
     # a step from PaliGemma's weights at batch 1
@@ -54,6 +63,15 @@ ROWS = {
         mesh__fsdp=1,
         mesh__data=1,
     ),
+    # one action at batch 1, the weights spread by heads and widths
+    "serve_55b_h100_4": row("h100:1x4", 1, "serve"),
+    "serve_55b_h100_8": row("h100:1x8", 1, "serve"),
+    "serve_55b_v4_8": row("v4:2x2x2", 1, "serve"),
+    "serve_55b_v5e_16": row("v5e:4x4", 1, "serve"),
+    "serve_5b_h100_1": row("h100:1x1", 1, "serve", config=CONFIG_5B),
+    "serve_5b_v4_4": row("v4:2x2x1", 1, "serve", config=CONFIG_5B),
+    "serve_5b_v5e_1": row("v5e:1x1", 1, "serve", config=CONFIG_5B),
+    "serve_5b_v5e_4": row("v5e:2x2", 1, "serve", config=CONFIG_5B),
     # the cross-entropy alone: what it adds to a step
     "entropy_h100_64": row("h100:8x8", 2048, "entropy"),
 }
@@ -65,7 +83,11 @@ def plan(one: dict, page: Path | None) -> dict:
         file = Path(folder) / "plan.json"
         command = [sys.executable, "-m", "rt2.plan", f"--config={one['config']}"]
         command += [f"--topology={one['topology']}", f"--json={file}"]
-        command += [f"--programs={','.join(one['programs'])}"] if one["programs"] else ["--quick"]
+        if one["programs"] == SERVE:
+            command += ["--serve"]
+        else:
+            programs = ",".join(one["programs"])
+            command += [f"--programs={programs}"] if programs else ["--quick"]
         command += [f"--config.{field}={value}" for field, value in one["overrides"].items()]
         command += [f"--html={page}"] if page else []
         environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -80,12 +102,15 @@ def stamp() -> dict:
 
 
 def result(name: str, found: dict) -> dict:
-    """A row of results.json; `ours` is the estimated utilization, or the bytes on a chip."""
-    line = found.get("roofline")
-    ours = line["model_flops_utilization"] if line else found["bytes"]["total"]
-    head = {"name": name, "ours": ours, "peer": None, "ratio": None}
-    head |= {"unit": "estimated MFU" if line else "bytes a chip", "n": 1, "interval": None}
-    return head | stamp() | {"plan": found}
+    """A row of results.json: utilization or time of an action, estimated, or bytes on a chip."""
+    if "roofline" in found:
+        ours, unit = found["roofline"]["model_flops_utilization"], "estimated MFU"
+    elif "action" in found:
+        ours, unit = 1e3 * found["action"]["estimate"], "estimated ms an action"
+    else:
+        ours, unit = found["bytes"]["total"], "bytes a chip"
+    head = {"name": name, "ours": ours, "peer": None, "ratio": None, "unit": unit}
+    return head | {"n": 1, "interval": None} | stamp() | {"plan": found}
 
 
 def main() -> None:

@@ -23,8 +23,10 @@ from rt2.models.build import Model
 from rt2.models.encoder_decoder import TextConfig
 from rt2.models.pali import PaliConfig
 from rt2.models.vit import ViTConfig
+from rt2.train import sharding
 from rt2.train.optimizer import make_optimizer
-from rt2.train.step import StepSettings, init_state, jitted_step
+from rt2.train.settings import make_step
+from rt2.train.step import StepSettings, init_state
 
 RATE = 1e-3
 
@@ -94,13 +96,16 @@ def main() -> None:
         once = flops.forward(settings.model, 1, size.prefix, size.target)
         print(json.dumps({"flops": 3 * size.rows * once}))
         return
-    state = jax.jit(functools.partial(init_state, settings))(jax.random.key(0))
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1})
+    make = functools.partial(init_state, settings)
+    _, placed = sharding.lay_out(make, settings.model, "dp", mesh)
+    state = jax.jit(make, out_shardings=placed)(jax.random.key(0))
     if args.mode == "write":
         save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
         print("{}")
         return
-    state = state._replace(params=jax.device_put(load_file(args.weights)))
-    step = jitted_step(settings)
+    state = state._replace(params=jax.device_put(load_file(args.weights), placed.params))
+    step = make_step(settings, placed, mesh)
     stream = batches(size)
     losses, seconds = [], []
     began = time.perf_counter()

@@ -214,7 +214,8 @@ class Policy:
         return np.stack([resized[0]] * (history - len(frames)) + resized)
 
     def _prefix(self, question: str) -> np.ndarray:
-        ids, length = self._text.encode(question), self._assets["prefix_length"]
+        length = self._assets["prefix_length"]
+        ids = self._assets["begin"] + self._text.encode(question + self._assets["suffix"])
         if len(ids) > length:
             raise ObservationError(
                 f"instruction: {len(ids)} tokens with its prompt, at most {length}"

@@ -170,6 +170,8 @@ def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
         "image_size": preprocess.image_size,
         "history": preprocess.history,
         "prefix_length": preprocess.prefix_length,
+        "begin": [preprocess.tokenizer.bos] * preprocess.bos,
+        "suffix": preprocess.suffix,
         "datasets": datasets,
         "text_program": TEXT_PROGRAM,
         "programs": sorted({TEXT_PROGRAM} | {d["program"] for d in datasets.values()}),

@@ -1,83 +1,130 @@
 """python -m rt2.inference.serve --checkpoint=DIR: actions over a websocket, the way openpi asks.
 
-The unmodified `openpi-client` package can talk to it (`rt2.inference.server`). It listens on this
-machine alone unless --token-file is given; put a TLS proxy before it where the network is not
-trusted.
+The unmodified `openpi-client` package can talk to it (`rt2.inference.server`), and with
+--rest-port OpenVLA's clients (`rt2.inference.rest`). It listens on this machine alone unless it is
+given keys and TLS. SIGHUP takes up the newest checkpoint while it serves; SIGTERM ends it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import logging
 import pathlib
 import signal
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rt2.checkpoint import CheckpointError
-from rt2.inference.policy import Policy
-from rt2.inference.server import PolicyServer, ServeError, check_exposure
+from rt2.inference.access import Access, ServeError, check_exposure, read_keys, read_tls
+from rt2.inference.front import Front
+from rt2.inference.logs import log_json
+from rt2.inference.model import Model, spawn
+from rt2.inference.refusal import Refusal
+from rt2.inference.rest import RestServer
+from rt2.inference.server import WebsocketServer
 
-MIN_TOKEN = 16  # characters
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Loads a checkpoint, compiles its programs and serves it until SIGTERM or Ctrl-C."""
-    args = _parser().parse_args(argv)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Serves a checkpoint or a bundle until SIGTERM or Ctrl-C."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if (args.tls_cert is None) != (args.tls_key is None):
+        parser.error("--tls-cert and --tls-key belong together")
+    if args.max_batch < 1:
+        parser.error("--max-batch must be at least 1")
+    log_json()
     try:
-        token = read_token(args.token_file) if args.token_file else None
-        check_exposure(args.host, token)
-        print(f"Loading {args.checkpoint} ...", flush=True)
-        policy = Policy.load(args.checkpoint)
-        print("Compiling ...", flush=True)
-        policy.warmup()
-        run(PolicyServer(policy, token), args.host, args.port)
-    except (ServeError, CheckpointError) as error:
+        access = read_keys(args.token_file) if args.token_file else Access()
+        tls = read_tls(args.tls_cert, args.tls_key) if args.tls_cert else None
+        check_exposure(args.host, bool(access.keys), tls is not None or args.tls_proxy)
+        asyncio.run(_serve(args, access, tls))
+    except ServeError as error:
         sys.exit(f"error: {error}")
 
 
-def run(server: PolicyServer, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C; prints a line with the address once it listens."""
-    asyncio.run(_until_signalled(server, host, port))
+async def run(
+    front: Front,
+    host: str,
+    ports: tuple[int, int | None],
+    tls: ssl.SSLContext | None,
+    stop: asyncio.Event,
+    listening: Callable[[int, int | None], None],
+) -> None:
+    """Serves until `stop` is set, then finishes the requests in flight.
 
-
-def read_token(path: pathlib.Path) -> str:
-    """The key in a file, without the white space around it."""
+    `ports` are those of websockets and, unless None, HTTP; `listening` is given them as the system
+    chose. Raises ServeError where a port cannot be had or the checkpoint cannot be loaded.
+    """
+    websockets, rest = WebsocketServer(front), RestServer(front)
+    port = await websockets.listen(host, ports[0], tls)
+    listening(port, None if ports[1] is None else await rest.listen(host, ports[1], tls))
+    modelling, stopping = asyncio.create_task(front.run()), asyncio.create_task(stop.wait())
     try:
-        token = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"--token-file={path}: unreadable ({error})") from error
-    if len(token) < MIN_TOKEN or not token.isprintable() or " " in token:
-        raise ServeError(
-            f"--token-file={path}: expected one word of at least {MIN_TOKEN} characters, such as "
-            "`openssl rand -hex 32` prints"
-        )
-    return token
+        await asyncio.wait([modelling, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if modelling.done():
+            modelling.result()
+        front.stopping = True
+        drains = [websockets.drain()] + ([] if ports[1] is None else [rest.drain()])
+        await asyncio.gather(*drains)
+    finally:
+        modelling.cancel()
+        await asyncio.wait([modelling])
 
 
-async def _until_signalled(server: PolicyServer, host: str, port: int) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+async def _serve(args: argparse.Namespace, access: Access, tls: ssl.SSLContext | None) -> None:
+    start = functools.partial(spawn, max_batch=args.max_batch)
+    model = Model(str(args.checkpoint), start, args.model_timeout)
+    front, stop = Front(model, access, args.max_batch), asyncio.Event()
+    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    shown = f"[{host}]" if ":" in host else host
-    await server.run(
-        host, port, stop, lambda port: print(f"listening on ws://{shown}:{port}", flush=True)
-    )
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(_reload(front))))
+    shown = f"[{args.host}]" if ":" in args.host else args.host
+
+    def listening(port: int, rest: int | None) -> None:
+        secure = "s" if tls else ""
+        print(f"listening on ws{secure}://{shown}:{port}", flush=True)
+        if rest is not None:
+            print(f"OpenVLA's form: http{secure}://{shown}:{rest}/act", flush=True)
+
+    print(f"Loading and compiling {args.checkpoint} ...", flush=True)
+    tasks.add(asyncio.create_task(_say_ready(model)))
+    await run(front, args.host, (args.port, args.rest_port), tls, stop, listening)
+
+
+async def _say_ready(model: Model) -> None:
+    await model.ready.wait()
+    print(f"ready: step {model.greetings[model.current].get('step')}", flush=True)
+
+
+async def _reload(front: Front) -> None:
+    try:
+        await front.reload()
+    except Refusal as refusal:
+        log.error("not reloaded: %s", refusal)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m rt2.inference.serve", description="Serves a checkpoint to robots."
     )
-    add = parser.add_argument
-    add("--checkpoint", type=pathlib.Path, required=True, help="a workdir, or one step's folder")
-    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    add("--port", type=int, default=8000, help="0 picks a free one (default 8000)")
-    add("--token-file", type=pathlib.Path, help="file with the key that clients must send")
+    add = functools.partial(parser.add_argument, type=pathlib.Path)
+    add("--checkpoint", required=True, help="a workdir, one step's folder, or a bundle")
+    add("--host", type=str, default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    add("--port", type=int, default=8000, help="of websockets; 0 picks a free one (default 8000)")
+    add("--rest-port", type=int, help="also serve OpenVLA's POST /act over HTTP here")
+    add("--token-file", help="keys that clients must send, one a line: [ask|act|admin] KEY")
+    add("--tls-cert", help="PEM file with the certificate chain")
+    add("--tls-key", help="PEM file with its key")
+    parser.add_argument(
+        "--tls-proxy", action="store_true", help="a proxy before this server encrypts"
+    )
+    add("--max-batch", type=int, default=8, help="requests decoded at once (default 8)")
+    add("--model-timeout", type=float, default=30.0, help="seconds before a batch is given up")
     return parser
 
 

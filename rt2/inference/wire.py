@@ -24,7 +24,7 @@ MAX_RANK = 4
 MAX_SIDE = 65_536
 MAX_TEXT = 8192  # bytes of a string
 MAX_ENTRIES = 64  # of one map or list
-MAX_CONTAINERS = 256  # maps and lists of a frame; bounds what small hostile bytes expand to
+MAX_CONTAINERS = 1024  # maps and lists of a frame; bounds what small hostile bytes expand to
 MAX_DEPTH = 4
 
 _ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
@@ -131,9 +131,12 @@ def _value(node: Any, where: str, depth: int) -> Any:
     raise WireError(f"{where or 'frame'}: {type(node).__name__}, expected text, number or array")
 
 
-def _array(node: dict[Any, Any], where: str) -> np.ndarray:
-    dtype = _dtype(node, _ARRAY, _ARRAY_KEYS, where)
-    data, shape = node[b"data"], node[b"shape"]
+def array(name: Any, shape: Any, data: Any, where: str) -> np.ndarray:
+    """An array of received parts, each checked before memory is taken; a copy of the bytes.
+
+    `name` is numpy's name of the dtype. Raises WireError that begins with `where`.
+    """
+    dtype = _known(name, where)
     if not isinstance(data, bytes):
         raise WireError(f"{where}: array data is {type(data).__name__}, expected bytes")
     if not isinstance(shape, list) or len(shape) > MAX_RANK:
@@ -148,9 +151,14 @@ def _array(node: dict[Any, Any], where: str) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape).copy()
 
 
+def _array(node: dict[Any, Any], where: str) -> np.ndarray:
+    _check_keys(node, _ARRAY, _ARRAY_KEYS, where)
+    return array(node[b"dtype"], node[b"shape"], node[b"data"], where)
+
+
 def _scalar(node: dict[Any, Any], where: str) -> np.generic:
-    dtype = _dtype(node, _SCALAR, _SCALAR_KEYS, where)
-    data = node[b"data"]
+    _check_keys(node, _SCALAR, _SCALAR_KEYS, where)
+    dtype, data = _known(node[b"dtype"], where), node[b"data"]
     kinds = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}[dtype.kind]
     if type(data) not in kinds:
         raise WireError(f"{where}: a {dtype} scalar of type {type(data).__name__}")
@@ -161,11 +169,13 @@ def _scalar(node: dict[Any, Any], where: str) -> np.generic:
     return dtype.type(data)
 
 
-def _dtype(node: dict[Any, Any], tag: bytes, keys: set[bytes], where: str) -> np.dtype:
+def _check_keys(node: dict[Any, Any], tag: bytes, keys: set[bytes], where: str) -> None:
     if set(node) != keys or node[tag] is not True:
         wanted = ", ".join(sorted(key.decode() for key in keys))
         raise WireError(f"{where or 'frame'}: a numpy value has exactly the keys {wanted}")
-    name = node[b"dtype"]
+
+
+def _known(name: Any, where: str) -> np.dtype:
     if not isinstance(name, str) or name not in DTYPES:
         raise WireError(f"{where}: dtype {name!r:.20}, expected one of {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -1,7 +1,8 @@
 """The PaLM-E family: visual tokens and text as the prefix of one decoder (Driess et al. 2023).
 
-The same family holds PaliGemma (Beyer et al. 2024). Image and prefix see each other whole, targets
-are causal, and the first target is predicted by the last token of the prefix.
+The same family holds PaliGemma (Beyer et al. 2024), whose prefix is the question between a
+beginning piece and a newline (`config.prompt`). Images and prefix see each other whole, targets are
+causal, and the first target is predicted by the last token of the prefix.
 """
 
 from __future__ import annotations

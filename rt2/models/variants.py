@@ -1,8 +1,9 @@
 """Every model size by name, the published ones with the sizes of their papers.
 
-`debug` and `palme_debug` compile in seconds, `tiny` learns the tabletop on a laptop CPU, `small`
-wants an accelerator or an afternoon. The others are a vision tower, a text model and the projection
-between them, with as many parameters as tests/models/test_variants.py counts:
+`debug`, `palme_debug` and `paligemma_debug` compile in seconds, `tiny` learns the tabletop on a
+laptop CPU, `small` wants an accelerator or an afternoon. The others are a vision tower, a text
+model and the projection between them, with as many parameters as tests/models/test_variants.py
+counts:
 
 | assembly       | vision    | text      | parameters     |                                    |
 | -------------- | --------- | --------- | -------------- | ---------------------------------- |
@@ -41,6 +42,7 @@ def _vit(width: int, depth: int, mlp: int, heads: int, patch: int = 14, **more) 
 
 VISION = {
     "debug": ViTConfig(width=32, depth=2, mlp=64, heads=2, patch=16, image_size=64, stem=(8,)),
+    "siglip_debug": ViTConfig(width=32, depth=2, mlp=64, heads=2, patch=16, image_size=64),
     "tiny": ViTConfig(
         width=192, depth=2, mlp=576, heads=4, patch=16, image_size=64, stem=(32, 64, 128)
     ),
@@ -126,6 +128,7 @@ TEXT = {
     "UL2-20B": _ul2(32, T5_ROWS),  # 19,591,209,984
     "UL2 50+50": _ul2(50, MT5_ROWS),  # 32,248,939,520
     "palme_debug": DecoderConfig(32, 64, 2, 1, 16, 2, vocab=0, activation="silu", parallel=True),
+    "gemma_debug": DecoderConfig(32, 64, 2, 1, 16, 2, vocab=0, activation="gelu", parallel=False),
     # Chowdhery et al. 2022: 8,632,012,800; Gemma Team 2024: 2,508,531,712 with PaliGemma's 256,000
     # pieces, 1,024 places and 128 segments
     "PaLM-8B": DecoderConfig(
@@ -146,6 +149,7 @@ VARIANTS = {
     "pali3_5b": ("G/14", "UL2-3B"),
     "palix_55b": ("22B/14", "UL2 50+50"),
     "palme_debug": ("debug", "palme_debug"),
+    "paligemma_debug": ("siglip_debug", "gemma_debug"),
     "palme_12b": ("e/14", "PaLM-8B"),
     "paligemma_3b": ("So400m/14", "Gemma-2B"),
 }

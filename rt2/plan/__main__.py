@@ -2,8 +2,9 @@
 
 Compiles the trainer's own step, the policy's decoding and the start of a run for a topology that is
 not there (v4, v5e, v5p, v6e: sides of the torus; h100, h200, b200: HOSTSxGPUS) and says what they
-keep, compute and send. Without the compilers (pip install -e ".[plan]") or with --quick it counts
-parameters, gradients and optimizer from abstract shapes alone.
+keep, compute and send; with --serve, what one action for a robot needs. Without the compilers
+(pip install -e ".[plan]") or with --quick it counts parameters, gradients and optimizer from
+abstract shapes alone.
 """
 
 import json
@@ -23,6 +24,7 @@ from rt2.train.commandline import CONFIG, parse
 _TOPOLOGY = flags.DEFINE_string("topology", "v4:4x4x4", "CHIP:AxBxC, or CHIP:HOSTSxGPUS.")
 _PROGRAMS = flags.DEFINE_list("programs", ["train", "decode", "start"], "What to compile.")
 _QUICK = flags.DEFINE_bool("quick", False, "Count from shapes alone, compile nothing.")
+_SERVE = flags.DEFINE_bool("serve", False, "Plan one action for a robot, not a training run.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures here.")
 _HTML = flags.DEFINE_string("html", None, "Write a page with charts here.")
 
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> None:
 def _plan() -> dict:
     topology = parse_topology(_TOPOLOGY.value)
     compiler.prepare_environment()
-    from rt2.plan import planning  # after the environment that the compilers read
+    from rt2.plan import planning, serving  # after the environment that the compilers read
 
     if _QUICK.value or not compiler.has_compiler(topology):
         if not _QUICK.value:
@@ -55,6 +57,8 @@ def _plan() -> dict:
                 'For the whole plan: pip install -e ".[plan]"'
             )
         return planning.quick_plan(CONFIG.value, topology)
+    if _SERVE.value:
+        return serving.serving_plan(CONFIG.value, topology)
     return planning.full_plan(CONFIG.value, topology, tuple(_PROGRAMS.value))
 
 

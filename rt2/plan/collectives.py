@@ -21,7 +21,7 @@ KINDS = (
     "ragged-all-to-all",
     "collective-broadcast",
 )
-
+TPU_SCATTER = "all-reduce-scatter"  # a fusion: an all-reduce of which a device keeps its slice
 
 _MESH = re.compile(
     r"replica_groups=mesh\[([^\]]*)\]"
@@ -66,6 +66,8 @@ def find(text: Text, mesh: Mapping[str, int]) -> list[Collective]:
         kind = line.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
+        if computation.startswith(TPU_SCATTER):
+            kind = "reduce-scatter"
         group = _group(line.rest, math.prod(mesh.values()))
         if len(group) < 2:
             continue

@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from importlib import util
+from typing import Any
 
 import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from rt2.errors import UserError
-from rt2.plan.chips import GPU, Topology
+from rt2.plan.chips import GPU, PlanError, Topology, nearest
 from rt2.plan.programs import Program
 from rt2.train import sharding
 
@@ -26,10 +26,6 @@ PLUGINS = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda13"}
 # Without a GPU nothing can be timed, so that no kernel is tuned.
 # without a GPU nothing can be tried out, and Triton's matrix products need to be
 GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
-
-
-class PlanError(UserError):
-    """A topology that cannot be compiled for; the message carries the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,21 +75,29 @@ def make_mesh(topology: Topology, sizes: Mapping[str, int]) -> Mesh:
             f"--topology={topology.name}: no compiler for {topology.chip.name} is installed: "
             'pip install -e ".[plan]"'
         )
+    try:
+        described = topologies.get_topology_desc(**_description(topology))
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        sides = "x".join(map(str, topology.shape))
+        raise PlanError(
+            f"--topology={topology.name}: the compiler for {topology.chip.name} refuses it: "
+            f"{str(error)[:200]}. The nearest usual slice is "
+            f"{nearest(topology.chip, sides)}; --quick counts without a compiler"
+        ) from None
+    return sharding.make_mesh(sizes, described.devices)
+
+
+def _description(topology: Topology) -> dict[str, Any]:
+    """What names the topology to its compiler."""
     chip = topology.chip
     if chip.platform == GPU:
         hosts, gpus = topology.shape
-        described = topologies.get_topology_desc(
-            platform=GPU,
-            topology_name=chip.name,
-            target_config=TARGETS[chip.name],
-            topology=f"1x{hosts}x{gpus}",
-        )
-    else:
-        more = {"chip_config_name": "megacore"} if chip.name in ("v4", "v5p") else {}
-        described = topologies.get_topology_desc(
-            platform="tpu", topology_name=topology.name, **more
-        )
-    return sharding.make_mesh(sizes, described.devices)
+        named = {"platform": GPU, "topology_name": chip.name, "topology": f"1x{hosts}x{gpus}"}
+        return named | {"target_config": TARGETS[chip.name]}
+    named = {"platform": "tpu", "topology_name": topology.name}
+    if topology.chips == 1:
+        return named | {"chips_per_host_bounds": (1, 1, 1)}
+    return named | ({"chip_config_name": "megacore"} if chip.name in ("v4", "v5p") else {})
 
 
 def compile_program(program: Program, mesh: Mesh) -> Compiled:

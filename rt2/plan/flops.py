@@ -6,16 +6,18 @@ A multiply and an add are two. XLA's own count takes the body of a loop once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
-def counted(function: Callable[..., Any], *arguments: Any) -> int:
-    """FLOPs of one call over all devices; of a conditional's branches the most expensive."""
-    return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+def counted(function: Any, *arguments: Any) -> int:
+    """FLOPs of a call of the jitted `function` over all devices.
+
+    Of a conditional's branches the most expensive counts.
+    """
+    return _jaxpr_flops(function.trace(*arguments).jaxpr.jaxpr)
 
 
 def _jaxpr_flops(jaxpr: Jaxpr) -> int:

@@ -34,12 +34,24 @@ def verdict(plan: Mapping[str, Any]) -> str:
     )
 
 
+def action(line: Mapping[str, float]) -> list[str]:
+    """The times of one action."""
+    names = ("compute", "memory", "communication", "latency")
+    return [
+        *(f"  {name:<16}{1e3 * line[name]:10.1f} ms" for name in names),
+        f"no action is faster than {1e3 * line['seconds']:.1f} ms; estimate "
+        f"{1e3 * line['estimate']:.1f} ms, {line['hertz']:.1f} a second",
+    ]
+
+
 def _memory(plan: Mapping[str, Any]) -> list[str]:
     held = [(kind, plan["bytes"][kind]) for kind in KINDS if plan["bytes"][kind] is not None]
     return [*(f"  {k:<16}{size / 2**30:10.3f} GiB a chip" for k, size in held), verdict(plan)]
 
 
 def _time(plan: Mapping[str, Any]) -> list[str]:
+    if "action" in plan:
+        return action(plan["action"])
     if "roofline" not in plan:
         return []
     line, train = plan["roofline"], plan["programs"]["train"]

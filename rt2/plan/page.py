@@ -8,6 +8,7 @@ from typing import Any
 
 from rt2.page import html
 from rt2.page.html import Figure
+from rt2.plan import lines
 from rt2.plan.lines import KINDS, verdict
 
 WIDTH, LABEL, HEIGHT = 720, 130, 26
@@ -62,6 +63,8 @@ def _memory(plan: Mapping[str, Any]) -> str:
 
 
 def _time(plan: Mapping[str, Any]) -> list[str]:
+    if "action" in plan:
+        return [_action(plan["action"])]
     if "roofline" not in plan:
         return []
     line = plan["roofline"]
@@ -74,6 +77,13 @@ def _time(plan: Mapping[str, Any]) -> list[str]:
         f"model FLOPs utilization of {line['model_flops_utilization']:.0%}. Not measured."
     )
     return [html.section("Time", lead, html.panel(chart))]
+
+
+def _action(line: Mapping[str, float]) -> str:
+    names = ("compute", "memory", "communication", "latency", "estimate")
+    bars = [(name, line[name], f"{1e3 * line[name]:.1f} ms") for name in names]
+    lead = f"{lines.action(line)[-1]}. Not measured."
+    return html.section("Time", lead, html.panel(bar_chart(bars, "Time of an action")))
 
 
 def _programs(plan: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 import time
 from typing import Any
@@ -13,8 +14,7 @@ from jax.sharding import AbstractMesh
 
 from rt2.models import flops as formulas
 from rt2.plan import collectives, compiler, flops, hlo, memory, roofline, traffic
-from rt2.plan.chips import Topology
-from rt2.plan.compiler import PlanError
+from rt2.plan.chips import PlanError, Topology
 from rt2.plan.programs import PROGRAMS, Program, Setup, make_setup
 from rt2.train import sharding
 
@@ -27,16 +27,21 @@ def quick_plan(config: ml_collections.ConfigDict, topology: Topology) -> dict[st
     """What abstract shapes alone tell: no compiler, no activations."""
     sizes = sharding.mesh_sizes(config.mesh.to_dict(), topology.chips)
     setup = make_setup(config, AbstractMesh(tuple(sizes.values()), tuple(sizes)))
-    return _common(setup, topology) | _fit(setup, topology, memory.held(setup))
+    return common(setup, topology) | _fit(setup, topology, memory.held(setup))
 
 
 def full_plan(
     config: ml_collections.ConfigDict, topology: Topology, programs: tuple[str, ...]
 ) -> dict[str, Any]:
     """The plan with every named program compiled; raises UserError where config and slice clash."""
+    for name in programs:
+        if name not in PROGRAMS:
+            near = difflib.get_close_matches(name, PROGRAMS, 1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise PlanError(f"--programs={name}: known: {', '.join(PROGRAMS)}{hint}")
     mesh = compiler.make_mesh(topology, config.mesh.to_dict())
     setup = make_setup(config, mesh)
-    plan = _common(setup, topology)
+    plan = common(setup, topology)
     for name in programs:
         log.info("compiling %s for %s", name, topology.name)
         plan["programs"][name] = compile_row(PROGRAMS[name](setup), setup, topology)
@@ -76,13 +81,15 @@ def compile_row(program: Program, setup: Setup, topology: Topology) -> dict[str,
         "received_bytes": int(sum(one.times * one.received for one in found)),
         "received_outside_loops": int(sum(one.received for one in found if one.times == 1)),
         "communication_seconds": roofline.communication_seconds(found, topology, setup.mesh),
+        "latency_seconds": roofline.latency_seconds(found, topology, setup.mesh),
     }
 
 
 _TEXTS = ("text", "rematerialized")
 
 
-def _common(setup: Setup, topology: Topology) -> dict[str, Any]:
+def common(setup: Setup, topology: Topology) -> dict[str, Any]:
+    """What every plan tells of its config and slice."""
     config, model = setup.config, setup.model
     return {
         "topology": topology.name,

@@ -20,14 +20,13 @@ from rt2.models import variants
 from rt2.models.build import Model
 from rt2.train import sharding
 from rt2.train.checkpoint import abstract
-from rt2.train.settings import make_model, make_settings
+from rt2.train.settings import make_model, make_settings, make_step
 from rt2.train.step import (
     StepSettings,
     Tokens,
     TrainState,
     init_state,
     token_sums,
-    train_step,
 )
 
 ACTION_SLOTS, ACTION_BINS = 8, 256
@@ -89,11 +88,7 @@ def abstract_batch(config: ml_collections.ConfigDict, mesh: Mesh) -> dict[str, A
 def train_program(setup: Setup) -> Program:
     """The trainer's step, with its donated state."""
     placed = jax.tree.map(lambda x: x.sharding, setup.state)
-    step = jax.jit(
-        functools.partial(train_step, setup.settings),
-        donate_argnums=0,
-        out_shardings=(placed, sharding.replicated(setup.mesh)),
-    )
+    step = make_step(setup.settings, placed, setup.mesh)
     return Program("train", step, (setup.state, setup.batch))
 
 

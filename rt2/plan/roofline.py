@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jax.sharding import Mesh
 
@@ -17,7 +18,12 @@ from rt2.plan.collectives import Collective
 
 OVERLAP = {"cuda": 0.8, "tpu": 0.0}
 """Part of the collectives that is assumed to hide behind products. On GPUs they are asynchronous in
-the compiled text; on TPUs those of the layers often are not, and none is taken to hide."""
+the compiled text; on TPUs the gathers are and the sums are not, and none is taken to hide."""
+
+
+LATENCY = {"cuda": 10e-6, "tpu": 1e-6}
+"""Seconds that the shortest message takes: on TPUs of a hop, on GPUs of a collective in a host (of
+one across hosts twice as much). Assumed; it counts where messages are short."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,55 @@ def roofline(
     estimate = max(compute / chip.efficiency, memory) + communication - hidden
     used = model_flops / (estimate * topology.chips * chip.flops)
     return Roofline(compute, memory, communication, estimate, used)
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """Seconds of one action on one chip by each resource, and what they come to."""
+
+    compute: float
+    memory: float
+    communication: float
+    latency: float
+    seconds: float
+    estimate: float
+    hertz: float
+
+
+def action(topology: Topology, row: Mapping[str, Any]) -> Action:
+    """Times of a compiled program, `row` of a plan, that one action needs.
+
+    The estimate: products at the assumed efficiency or memory at its full rate, whichever is
+    longer, then all collectives with what their shortest message takes. Nothing hides.
+    """
+    compute = row["flops"] / topology.chips / topology.chip.flops
+    memory = row["memory_traffic_bytes"] / topology.chip.bandwidth
+    sent = sum(row["communication_seconds"].values())
+    estimate = max(compute / topology.chip.efficiency, memory) + sent + row["latency_seconds"]
+    bound = max(compute, memory, sent)
+    return Action(compute, memory, sent, row["latency_seconds"], bound, estimate, 1 / estimate)
+
+
+def latency_seconds(found: Sequence[Collective], topology: Topology, mesh: Mesh) -> float:
+    """Seconds of all collectives, one after another, as if their messages were empty."""
+    hop = LATENCY[topology.chip.platform]
+    return sum(one.times * hop * _hops(one, topology, mesh) for one in found)
+
+
+def _hops(one: Collective, topology: Topology, mesh: Mesh) -> int:
+    """Messages after one another: to the farthest chip of the group, and back for a sum."""
+    if topology.chip.platform == GPU:
+        return 1 if len({member // topology.shape[1] for member in one.group}) == 1 else 2
+    places = [mesh.devices.reshape(-1)[member].coords for member in one.group]
+    spans = [len({place[axis] for place in places}) for axis in range(len(topology.shape))]
+    far = [n // 2 if wraps else n - 1 for n, wraps in zip(spans, topology.wraps, strict=True)]
+    return sum(far) * (2 if one.kind == "all-reduce" else 1)
+
+
+def latency_assumption(topology: Topology) -> tuple[str, str]:
+    """What `LATENCY` says of a topology, in words."""
+    what = "a collective in a host" if topology.chip.platform == GPU else "a hop of the torus"
+    return "latency", f"{LATENCY[topology.chip.platform] * 1e6:g} us of {what}: assumed"
 
 
 def communication_seconds(

@@ -7,7 +7,9 @@ known here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
 
 from rt2.plan.hlo import Instruction, Text
 
@@ -41,6 +43,8 @@ def _moved(line: Instruction, beside: Mapping[str, Instruction], text: Text) -> 
     if line.opcode == UPDATE:
         return 2 * _bytes(beside, line.operands[1])
     inside = next((text.computations[name] for name in text.called(line)), None)
+    if line.opcode == "custom-call":  # a library's; what it has beside its result is scratch
+        line = dataclasses.replace(line, type=re.sub(r"[su]8\[\d+\]", "", line.type))
     if line.opcode != "fusion" or inside is None:
         return line.bytes + sum(_bytes(beside, name) for name in line.operands)
     read = sum(
@@ -59,8 +63,8 @@ def _read(inside: Mapping[str, Instruction], index: int) -> int:
         ),
         None,
     )
-    users = [line for line in inside.values() if name in line.operands]
-    if name and users and all(_partial(line, name) for line in users):
+    users = list(_users(inside, name))
+    if name and users and all(map(_partial, users)):
         return sum(
             _bytes(inside, line.operands[1]) if line.opcode == UPDATE else line.bytes
             for line in users
@@ -68,8 +72,19 @@ def _read(inside: Mapping[str, Instruction], index: int) -> int:
     return inside[name].bytes if name else 0
 
 
-def _partial(line: Instruction, name: str) -> bool:
-    return line.operands[0] == name and (line.opcode in SLICES or line.opcode == UPDATE)
+def _users(inside: Mapping[str, Instruction], name: str | None) -> Iterator[Instruction]:
+    """What reads an array inside a fusion, under whatever other shape."""
+    for line in inside.values():
+        if name in line.operands and line.opcode == "bitcast":
+            yield from _users(inside, line.name)
+        elif name in line.operands[1:]:
+            yield dataclasses.replace(line, opcode="")  # read whole, even by a slice's neighbour
+        elif name in line.operands:
+            yield line
+
+
+def _partial(line: Instruction) -> bool:
+    return line.opcode in SLICES or line.opcode == UPDATE
 
 
 def _written(line: Instruction, inside: Mapping[str, Instruction]) -> int:

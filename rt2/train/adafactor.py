@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rt2.models import layers
 from rt2.models.build import Model
 
 Array = jax.Array
@@ -62,8 +63,11 @@ def adafactor(
         rate = schedule(state.count)
         new = AdafactorState(count, {}, {}, {})
         updates = {}
+        done = jnp.zeros(())  # something of the parameter before
         for path, g in grads.items():
             square, sides = jnp.square(g), sides_of(path)
+            if layers.on_cpu():  # where every square would be made first, and held
+                square += 0 * done
             if sides is None:
                 new.v[path] = _mix(decay, state.v[path], square + TINY)
                 factors = (jax.lax.rsqrt(new.v[path]),)
@@ -76,6 +80,7 @@ def adafactor(
             block = tuple(i for i, axis in enumerate(model.axes[path]) if axis != "layers")
             # from the squares, so that nothing of the parameter's size is kept for a second use
             rms = jnp.sqrt(_mean(math.prod(map(jnp.square, factors), start=square), block))
+            done = rms.sum()
             size = jnp.maximum(jnp.sqrt(_mean(jnp.square(params[path]), block)), SMALLEST_SCALE)
             rate_here = -rate * size / jnp.maximum(1.0, rms / CLIP)
             updates[path] = math.prod(factors, start=g) * rate_here

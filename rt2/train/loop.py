@@ -26,14 +26,13 @@ from rt2.train.clock import Clock, example_flops, peak_flops
 from rt2.train.line import ALONE, Line
 from rt2.train.metrics import LateRow, open_metrics, progress_figures, step_figures
 from rt2.train.preemption import Preempted, Preemption
-from rt2.train.settings import make_model, make_settings
+from rt2.train.settings import make_model, make_settings, make_step
 from rt2.train.sources import Source, open_sources
 from rt2.train.step import (
     StepSettings,
     TrainState,
     exchange_average,
     init_state,
-    jitted_step,
     start_from,
 )
 from rt2.train.trace import Trace
@@ -70,7 +69,7 @@ def train(
     with jax.set_mesh(run.mesh):
         writer = CheckpointWriter(workdir, config.keep_checkpoints)
         state, shardings = restore_or_start(run, writer)
-        step_fn = jitted_step(run.settings, (shardings, sharding.replicated(run.mesh)))
+        step_fn = make_step(run.settings, shardings, run.mesh)
         first = int(state.step)
         line.compare({"step of the checkpoint": first})
         batches = batches_from(run.mixture, first, run.mesh, config.reader_threads)

@@ -66,7 +66,8 @@ class WebRow:
 
     def _corrupted(self, text: str, drawn: dict[str, int]) -> Row:
         preprocess = self.preprocess
-        lengths = preprocess.prefix_length, preprocess.target_length - 1  # an end follows
+        # a beginning may stand before it, an end follows
+        lengths = preprocess.prefix_length - preprocess.bos, preprocess.target_length - 1
         given, hidden = self.corruption.row(preprocess.tokenizer.encode(text), *lengths, **drawn)
         size = preprocess.image_size
         return {

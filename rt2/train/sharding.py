@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rt2.errors import UserError
@@ -49,7 +50,24 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     """A mesh with axes data, fsdp, tensor over `devices`, by default all of them."""
     devices = jax.devices() if devices is None else devices
     shape = mesh_sizes(sizes, len(devices))
-    return Mesh(np.asarray(devices).reshape(tuple(shape.values())), tuple(shape))
+    return Mesh(arranged(devices, tuple(shape.values())), tuple(shape))
+
+
+def arranged(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> np.ndarray:
+    """The devices in `shape`: on a slice of TPUs an axis takes whole sides of the torus if it can.
+
+    Elsewhere, and over several slices, they keep their order, so that the last axis stays within a
+    host.
+    """
+    slices = {getattr(device, "slice_index", 0) for device in devices}  # described ones have none
+    if devices[0].platform != "tpu" or len(slices) > 1:
+        return np.asarray(devices).reshape(shape)
+    return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+
+
+def platform(mesh: Mesh) -> str | None:
+    """What the devices of `mesh` are ("tpu"); None where they are abstract."""
+    return mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else None
 
 
 def mesh_sizes(sizes: Mapping[str, int], devices: int) -> dict[str, int]:

@@ -29,6 +29,11 @@ def make_preprocess(
     """The preprocessing that the config and its data call for."""
     codecs = inputs.fit_codecs(sources)
     tokenizer = make_tokenizer(config, sources, workdir)
+    if tokenizer.bos >= 0 and not config.prompt.bos:
+        log.warning(
+            "the tokenizer has a piece that begins a text, and --config.prompt.bos=False leaves it "
+            "out: weights of Gemma and PaliGemma were trained with it"
+        )
     specs = [codec.spec for codec in codecs.values()]
     widest = max(specs, key=lambda spec: max(spec.bins)) if specs else None
     if config.action_vocabulary not in VOCABULARIES:
@@ -51,6 +56,8 @@ def make_preprocess(
         prefix_length=config.prefix_length,
         target_length=config.target_length,
         state_codecs=inputs.state_codecs(sources),
+        bos=config.prompt.bos,
+        suffix=config.prompt.suffix,
     )
 
 

@@ -6,7 +6,6 @@ Shapes: B rows, n images, S image size, L prefix, T target, K sources.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rt2.models import layers, partition
+from rt2.models import partition
 from rt2.models.build import Model, Params
 from rt2.tokenizer import PAD
 
@@ -125,21 +124,6 @@ def train_step(
     )
     metrics |= {"loss": value, "grad_norm": norm, "skipped": ~good}
     return TrainState(state.step + 1, {**frozen, **trained}, optimizer, averages), metrics
-
-
-def jitted_step(settings: StepSettings, shardings: Any = None) -> Callable[..., Any]:
-    """`train_step` of `settings` as one program, which writes the new state over the old one.
-
-    `shardings` are those of the new state and of the metrics. Call it where the mesh is set.
-    """
-    # XLA's CPU backend by default runs what can run early, recomputation too: it would save nothing
-    order = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    return jax.jit(
-        functools.partial(train_step, settings),
-        donate_argnums=0,
-        out_shardings=shardings,
-        compiler_options=order if layers.on_cpu() else None,
-    )
 
 
 def follow_norm(

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import strategies as st
 
-from rt2.inference import bundle_runtime, export
+from rt2.inference import bundle_runtime, export, worker
 from rt2.inference.bundle_runtime import BundleError, ObservationError
 from rt2.inference.policy import Policy
 
@@ -255,3 +255,10 @@ def test_the_command_exports_a_checkpoint(checkpoint_dir, tmp_path, capsys):
     assert checked.returncode == 0 and "intact" in checked.stdout, checked.stderr
     with pytest.raises(SystemExit, match="not an empty folder"):
         export.main([f"--checkpoint={checkpoint_dir}", f"--out={out}"])
+
+
+def test_the_server_takes_up_a_bundle(policy, bundle, observations):
+    loaded = worker.load(str(bundle), max_batch=1)
+    assert loaded.folder == str(bundle) and len(loaded.digest) == 16
+    (made,), direct = loaded.policy.infer_batch(observations[:1]), policy.infer(observations[0])
+    np.testing.assert_array_equal(made["tokens"], direct["tokens"])

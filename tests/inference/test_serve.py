@@ -1,13 +1,14 @@
 """The server, by real websockets: what it answers, refuses, and survives."""
 
 import asyncio
-import contextlib
+import json
+import logging
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
-import threading
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -15,65 +16,19 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from rt2.inference import serve, server, wire
-from rt2.inference.server import PolicyServer, ServeError
+from rt2.inference import access, logs, refusal, serve, server, wire
+from rt2.inference.access import ServeError
+from tests.inference.serving import (
+    REQUEST,
+    StubPolicy,
+    always,
+    ask,
+    client,
+    get,
+    serving,
+)
 
-IMAGE = np.zeros((8, 8, 3), np.uint8)
-REQUEST = {"image": IMAGE, "instruction": "push"}
 LEAK = re.compile(r"Traceback|0x[0-9a-f]{6,}|\w+\.py|(/[\w.-]+){2,}|secret")
-
-
-class StubPolicy:
-    """Moves by the mean of the image; fails or waits when it is told to."""
-
-    metadata = {"dataset": "table", "step": 3, "eval_sources": {"path": "/secret/place"}}
-
-    def __init__(self):
-        self.go_on = threading.Event()
-        self.entered = threading.Event()
-        self.go_on.set()
-
-    def infer(self, observation):
-        self.entered.set()
-        if observation["instruction"] == "fail":
-            raise RuntimeError("/secret/place/model.py at 0xdeadbeef")
-        assert self.go_on.wait(30)
-        return {
-            "actions": np.full((1, 2), observation["image"].mean(), np.float32),
-            "terminate": False,
-            "tokens": np.array([3, 4], np.int32),
-            "text": "0 1",
-            "log_prob": -0.5,
-            "timing": {"preprocess_ms": 1.0, "decode_ms": 2.0},
-        }
-
-
-@contextlib.contextmanager
-def serving(policy, token=None):
-    """The port of a server that runs in a thread, and what stops it."""
-    listening, port, loops, stops = threading.Event(), [], [], []
-
-    async def run():
-        stops.append(asyncio.Event())
-        loops.append(asyncio.get_running_loop())
-
-        def ready(number):
-            port.append(number)
-            listening.set()
-
-        await PolicyServer(policy, token).run("127.0.0.1", 0, stops[0], ready)
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert listening.wait(10)
-    stop = lambda: loops[0].call_soon_threadsafe(stops[0].set)  # noqa: E731
-    try:
-        yield port[0], stop
-    finally:
-        with contextlib.suppress(RuntimeError):  # the loop is closed where a test has stopped it
-            stop()
-        thread.join(15)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -83,34 +38,20 @@ def stub():
 
 @pytest.fixture
 def port(stub):
-    with serving(stub) as (port, _):
-        yield port
+    with serving(always(stub)) as served:
+        yield served.port
 
 
-def client(port, **options):
-    return connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None, **options)
-
-
-def get(port, path="/healthz"):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
-        return response.status, response.read()
-
-
-def ask(connection, request):
-    connection.send(wire.encode(request))
-    return wire.decode(connection.recv(timeout=20))
-
-
-def refusal(port, frame):
-    """The text that a client is told and the code with which the connection is closed."""
+def refused(port, frame):
+    """The code and text that a client is told and the code with which the connection is closed."""
     with client(port) as connection:
         connection.recv()
         connection.send(frame)
         text = connection.recv(timeout=20)
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(timeout=20)
-    assert isinstance(text, str)
-    return text, closed.value.rcvd.code
+    told = json.loads(text)
+    return told, closed.value.rcvd.code
 
 
 def test_metadata_first_then_one_reply_for_each_request(port):
@@ -120,7 +61,7 @@ def test_metadata_first_then_one_reply_for_each_request(port):
         assert "observation/wrist_image" in greeting["observation"]["unused"]
         first, second = ask(connection, REQUEST), ask(connection, REQUEST)
     assert first["actions"].shape == (1, 2) and first["actions"].dtype == np.float32
-    assert (first["terminate"], first["text"], first["log_prob"]) == (False, "0 1", -0.5)
+    assert (first["terminate"], first["text"], first["log_prob"]) == (False, "0 3", -0.5)
     assert first["tokens"] == [3, 4]  # plain: openpi's broker slices every array on its first axis
     assert first["policy_timing"] == {"infer_ms": 3.0, "preprocess_ms": 1.0, "decode_ms": 2.0}
     assert set(first["server_timing"]) == {"infer_ms"}
@@ -152,18 +93,19 @@ BAD = {
 
 @pytest.mark.parametrize("frame, reason", BAD.values(), ids=BAD)
 def test_a_bad_request_is_told_its_field_and_closed(port, frame, reason):
-    text, code = refusal(port, frame)
-    assert reason in text and len(text) <= server.MAX_MESSAGE and code == 1011
+    told, code = refused(port, frame)
+    assert told["code"] == "bad_request" and code == 1011
+    assert reason in told["message"] and len(told["message"]) <= refusal.MAX_MESSAGE
     with client(port) as connection:  # the next client is served
         connection.recv()
         assert "actions" in ask(connection, REQUEST)
 
 
 def test_a_fault_of_the_server_leaks_nothing(port, caplog):
-    text, code = refusal(port, wire.encode({**REQUEST, "instruction": "fail"}))
-    assert text.startswith("internal error") and code == 1011
-    assert not LEAK.search(text)
-    incident = text.split()[-1]
+    told, code = refused(port, wire.encode({**REQUEST, "instruction": "fail"}))
+    assert told["code"] == "internal" and code == 1011
+    assert not LEAK.search(told["message"])
+    incident = told["message"].split()[-1]
     assert incident in caplog.text and "secret" in caplog.text  # the operator sees it all
 
 
@@ -192,7 +134,8 @@ def test_health_and_pings_are_answered_while_the_model_computes(port, stub):
 
 def test_only_clients_with_the_key_are_admitted(stub):
     key = "k" * 32
-    with serving(stub, key) as (port, _):
+    with serving(always(stub), [("act", key)]) as served:
+        port = served.port
         for header in (None, "Api-Key wrong", f"Bearer {key}", f"Api-Key {key}x", "Api-Key é"):
             headers = {"Authorization": header} if header else None
             with pytest.raises(InvalidStatus) as refused:
@@ -211,8 +154,7 @@ def test_web_pages_are_refused(port):
 
 
 def test_other_paths_do_not_exist_over_http(port):
-    with pytest.raises(urllib.error.HTTPError):
-        get(port, "/metadata")
+    assert get(port, "/metadata")[0] == 426  # a websocket is all there is
 
 
 def test_clients_beyond_the_limit_are_turned_away(port, monkeypatch):
@@ -226,16 +168,16 @@ def test_clients_beyond_the_limit_are_turned_away(port, monkeypatch):
 
 def test_stopping_finishes_the_request_in_flight(stub):
     stub.go_on.clear()
-    with serving(stub) as (port, stop), client(port) as busy, client(port) as idle:
+    with serving(always(stub)) as served, client(served.port) as busy, client(served.port) as idle:
         busy.recv(), idle.recv()
         busy.send(wire.encode(REQUEST))
         assert stub.entered.wait(10)
-        stop()
+        served.end()
         with pytest.raises(ConnectionClosed) as closed:
             idle.recv(timeout=10)
         assert closed.value.rcvd.code == 1001
         with pytest.raises(OSError):
-            client(port)
+            client(served.port)
         stub.go_on.set()
         assert "actions" in wire.decode(busy.recv(timeout=10))
         with pytest.raises(ConnectionClosed) as closed:
@@ -245,35 +187,104 @@ def test_stopping_finishes_the_request_in_flight(stub):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_this_machine_needs_no_token(host):
-    server.check_exposure(host, None)
+    access.check_exposure(host, False, False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "robot.example.org"])
-def test_other_machines_need_a_token(host):
+def test_other_machines_need_a_key_and_encryption(host):
     with pytest.raises(ServeError, match="--token-file"):
-        server.check_exposure(host, None)
-    server.check_exposure(host, "k" * 32)
+        access.check_exposure(host, False, True)
+    with pytest.raises(ServeError, match="--tls-cert"):
+        access.check_exposure(host, True, False)
+    access.check_exposure(host, True, True)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """PEM files of a certificate for 127.0.0.1 and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    files = [folder / "cert.pem", folder / "key.pem"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made += ["-nodes", "-days", "1", "-subj", "/CN=robot", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def test_both_transports_speak_tls_and_nothing_else(stub, certificate):
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    with serving(always(stub), tls=access.read_tls(*certificate)) as served:
+        with connect(f"wss://127.0.0.1:{served.port}", ssl=trusting) as connection:
+            connection.recv()
+            assert "actions" in ask(connection, REQUEST)
+        page = f"https://127.0.0.1:{served.rest}/readyz"
+        with urllib.request.urlopen(page, timeout=10, context=trusting) as told:
+            assert told.status == 200
+        for port in (served.port, served.rest):
+            with pytest.raises(OSError):
+                get(port, "/healthz")
+        with pytest.raises(ssl.SSLError):  # who checks the certificate, checks it
+            connect(f"wss://127.0.0.1:{served.port}")
+        with connect(f"wss://127.0.0.1:{served.port}", ssl=trusting) as connection:
+            connection.recv()
+
+
+def test_a_certificate_that_is_none_is_an_error(tmp_path):
+    (tmp_path / "cert.pem").write_text("nothing")
+    with pytest.raises(ServeError, match="PEM"):
+        access.read_tls(tmp_path / "cert.pem", tmp_path / "cert.pem")
+
+
+def test_a_log_line_is_one_line_whatever_a_client_writes():
+    record = logging.LogRecord("a", 20, "f", 1, 'x\n{"level": "ERROR"}\u2028%s', ("\r\n",), None)
+    line = logs.JsonLines().format(record)
+    assert line.isascii() and "\n" not in line and json.loads(line)["level"] == "INFO"
+
+
+def test_nothing_that_is_received_reaches_pickle():
+    code = """
+import sys
+events = []
+sys.addaudithook(lambda name, _: events.append(name) if name.startswith(("pickle", "exec")) else 0)
+from rt2.inference import json_numpy, request, wire
+events.clear()
+data = b"\\x80\\x04\\x95\\x1c\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x8c\\x02os"
+array = {b"__ndarray__": True, b"data": data, b"dtype": "|O", b"shape": [1]}
+for read, sent in [(wire.decode, data), (json_numpy.loads, data), (request.read, {"image": array})]:
+    try:
+        read(sent)
+    except Exception as error:
+        print(type(error).__name__)
+print(events)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["WireError", "WireError", "Refusal", "[]"]
 
 
 def test_token_files(tmp_path):
     file = tmp_path / "token"
-    for content in ("", "short", "two words of which one is long"):
+    for content in ("short", "two words of which one is long", "king " + "k" * 32):
         file.write_text(content)
-        with pytest.raises(ServeError, match="one word"):
-            serve.read_token(file)
+        with pytest.raises(ServeError, match="a line is one key"):
+            access.read_keys(file)
+    file.write_text("\n")
+    with pytest.raises(ServeError, match="no key in it"):
+        access.read_keys(file)
     with pytest.raises(ServeError, match="unreadable"):
-        serve.read_token(tmp_path / "none")
-    file.write_text("k" * 32 + "\n")
-    assert serve.read_token(file) == "k" * 32
+        access.read_keys(tmp_path / "none")
+    file.write_text("k" * 32 + "\nadmin " + "a" * 32 + "\n")
+    assert access.read_keys(file).keys == (("act", "k" * 32), ("admin", "a" * 32))
 
 
-def test_a_taken_port_is_an_error_with_a_remedy(port, stub):
-    with pytest.raises(ServeError, match="--port=0"):
-        asyncio.run(PolicyServer(stub, None).run("127.0.0.1", port, asyncio.Event(), print))
+def test_a_taken_port_is_an_error_with_a_remedy(stub):
+    with serving(always(stub)) as served:
+        with pytest.raises(ServeError, match="port 0 picks"):
+            asyncio.run(server.WebsocketServer(served.front).listen("127.0.0.1", served.port, None))
 
 
 def test_a_policy_answers_through_the_wire_as_it_does_directly(policy, observations):
-    with serving(policy) as (port, _), client(port) as connection:
+    with serving(always(policy)) as served, client(served.port) as connection:
         connection.recv()
         for observation in observations[:6]:
             reply, direct = ask(connection, observation), policy.infer(observation)
@@ -285,15 +296,15 @@ def test_a_policy_answers_through_the_wire_as_it_does_directly(policy, observati
         flat = {**limb, "observation/state": np.array(limb["state"])}
         del flat["state"]
         assert ask(connection, flat)["tokens"] == policy.infer(limb)["tokens"].tolist()
-    with serving(policy) as (port, _):
-        text, _ = refusal(port, wire.encode({**observations[0], "dataset": "tabel"}))
-        assert "'table'" in text  # the nearest name
-        text, _ = refusal(port, wire.encode({**observations[0], "dataset": "limb"}))
-        assert text.startswith("state: missing; this model reads the 3 numbers")
+    with serving(always(policy)) as served:
+        told, _ = refused(served.port, wire.encode({**observations[0], "dataset": "tabel"}))
+        assert "'table'" in told["message"]  # the nearest name
+        told, _ = refused(served.port, wire.encode({**observations[0], "dataset": "limb"}))
+        assert told["message"].startswith("state: missing; this model reads the 3 numbers")
 
 
 def test_the_command_serves_a_checkpoint_until_sigterm(checkpoint_dir, observations):
-    command = [sys.executable, "-m", "rt2.inference.serve", "--port=0"]
+    command = [sys.executable, "-m", "rt2.inference.serve", "--port=0", "--max-batch=1"]
     process = subprocess.Popen(
         [*command, f"--checkpoint={checkpoint_dir}"], stdout=subprocess.PIPE, text=True
     )
@@ -310,12 +321,11 @@ def test_the_command_serves_a_checkpoint_until_sigterm(checkpoint_dir, observati
         process.stdout.close()
 
 
-def test_the_command_refuses_an_open_host_before_it_loads_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+def test_the_command_refuses_an_open_host_and_a_folder_without_a_checkpoint(tmp_path):
     with pytest.raises(SystemExit, match="--token-file"):
         serve.main([f"--checkpoint={tmp_path}", "--host=0.0.0.0"])
     with pytest.raises(SystemExit, match="no checkpoint here"):
-        serve.main([f"--checkpoint={tmp_path}"])
+        serve.main([f"--checkpoint={tmp_path}", "--port=0"])
 
 
 def test_serving_and_exporting_load_no_training_code_and_no_data_set_reader():

@@ -89,10 +89,38 @@ def test_an_all_reduce_receives_twice(kind, times):
     assert one.received == times * one.payload * 7 / 8
 
 
+def test_a_fused_scatter_of_a_tpu_receives_once():
+    inside = "%all-reduce-scatter.3 (x: f32[64,128]) -> f32[8,128] {"
+    summed = f"  %sum = f32[64,128] all-reduce(%x), channel_id=7, {ALL}, to_apply=%add"
+    fused = "\n".join([inside, "  %x = f32[64,128] parameter(0)", summed, "}", ""])
+    call = "  %x = f32[64,128] parameter(0)\n  ROOT %y = f32[8,128] fusion(%x), kind=kCustom, "
+    entry = (
+        f"\nENTRY %main (x: f32[64,128]) -> f32[8,128] {{\n{call}calls=%all-reduce-scatter.3\n}}"
+    )
+    (one,) = collectives.find(hlo.parse(fused + entry), MESH)
+    assert (one.kind, one.received) == ("reduce-scatter", 64 * 128 * 4 * 7 / 8)
+
+
 def test_of_a_stack_that_is_sliced_only_the_slice_is_read():
     reads = 50 * (8 * 128 * 4 + 4 + 8 * 128 * 2)  # slice and index read, result written
     assert traffic.memory_bytes(text(**{"all-gather-start": "all-gather-done"})) - reads < 2e5
     assert traffic.memory_bytes(text()) > reads
+
+
+def test_a_slice_is_followed_through_other_shapes_and_scratch_is_no_traffic():
+    inside = (
+        "%fused (a: f32[50,64], i: s32[]) -> f32[1,64] {\n  %a = f32[50,64] parameter(0)\n"
+        "  %i = s32[] parameter(1)\n  %b = f32[50,8,8] bitcast(%a)\n"
+        "  ROOT %s = f32[1,64] dynamic-slice(%b, %i), dynamic_slice_sizes={1,8,8}\n}\n"
+    )
+    entry = (
+        "\nENTRY %main (a: f32[50,64], i: s32[]) -> f32[64] {\n  %a = f32[50,64] parameter(0)\n"
+        "  %i = s32[] parameter(1)\n"
+        "  %f = f32[1,64] fusion(%a, %i), kind=kLoop, calls=%fused\n"
+        "  ROOT %c = (f32[64], s8[999]) custom-call(%f)\n}\n"
+    )
+    fusion, call = 4 * 64 + 4 + 4 * 64, 4 * 64 + 4 * 64
+    assert traffic.memory_bytes(hlo.parse(inside + entry)) == fusion + call
 
 
 def test_bytes_of_types():

@@ -8,7 +8,7 @@ import pytest
 from configs import debug
 from rt2.errors import UserError
 from rt2.plan import compiler, planning
-from rt2.plan.chips import parse_topology
+from rt2.plan.chips import PlanError, parse_topology
 from rt2.plan.lines import lines, verdict
 from rt2.plan.page import page
 
@@ -77,3 +77,19 @@ def test_without_a_compiler_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(compiler, "has_compiler", lambda topology: False)
     with pytest.raises(UserError, match=r"\[plan\]"):
         compiler.make_mesh(POD, {"data": 1, "fsdp": 8, "tensor": 1})
+
+
+@pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError, NotImplementedError, ValueError])
+def test_what_the_compiler_refuses_names_a_slice_and_the_way_around(monkeypatch, error):
+    def refuse(**described):
+        raise error("INVALID_ARGUMENT: no such layout")
+
+    monkeypatch.setattr(compiler, "has_compiler", lambda topology: True)
+    monkeypatch.setattr(compiler.topologies, "get_topology_desc", refuse)
+    with pytest.raises(PlanError, match="no such layout.*v4:2x2x2.*--quick"):
+        compiler.make_mesh(parse_topology("v4:4x2x1"), {"data": 1, "fsdp": 8, "tensor": 1})
+
+
+def test_an_unknown_program_is_refused_with_the_nearest():
+    with pytest.raises(PlanError, match="Did you mean 'train'"):
+        planning.full_plan(debug.get_config(), POD, ("trian",))

@@ -8,7 +8,7 @@ import pytest
 
 from configs import tabletop
 from rt2.errors import UserError
-from rt2.plan.chips import parse_topology
+from rt2.plan.chips import PlanError, parse_topology
 from rt2.plan.lines import lines, verdict
 from rt2.plan.page import page
 from rt2.plan.planning import quick_plan
@@ -28,23 +28,31 @@ def test_topologies():
     assert parse_topology("h100:32x8").chips == 256
     assert parse_topology("v4:4x4x2").wraps == (True, True, False)
     assert parse_topology("v5e:16x8").wraps == (True, False)
+    assert parse_topology("v6e:1x1").chips == 1
+    assert parse_topology("v5p:28x16x20").chips == 8960
 
 
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("v9:4x4", "known: v4"),
-        ("h10:4x8", "Did you mean 'h100'"),
-        ("v4", "v4:4x4x4"),
-        ("v4:4x4", "has 3 sides"),
-        ("v4:0x2x2", "expected a shape"),
-        ("v5e:4x4x4", "has 2 sides"),
-        ("h100:8", "h100:32x8"),
-        ("h100:8x16", "at most 8"),
+        ("q9:4x4", "known: v4"),
+        ("h10:4x8", "Did you mean 'h100:4x8'"),
+        ("a100:4x8", "Did you mean 'h100:4x8'"),
+        ("V5P:2x2x2", "Did you mean 'v5p:2x2x2'"),
+        ("v4", "nearest is v4:4x4x4"),
+        ("v4:4x4", "has 3 sides.*nearest is v4:2x2x4"),
+        ("v4:0x2x2", "has 3 sides"),
+        ("v4:4x4x\u0664", "has 3 sides"),
+        ("v5e:4x4x4", "has 2 sides.*nearest is v5e:8x8"),
+        ("v5p:1x1x1", "hosts of 2x2 chips.*nearest is v5p:2x2x1"),
+        ("v4:3x5x7", "hosts of 2x2 chips.*nearest is v4:4x4x8"),
+        ("v5e:16x32", "pod is 16x16.*nearest is v5e:16x16"),
+        ("h100:8", "nearest is h100:1x8"),
+        ("h100:8x16", "at most 8.*nearest is h100:16x8"),
     ],
 )
 def test_a_wrong_topology_is_refused_with_the_right_form(name, said):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(PlanError, match=said):
         parse_topology(name)
 
 

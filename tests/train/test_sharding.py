@@ -225,3 +225,21 @@ def test_scalars_follow_no_parameter():
     placed = sharding.state_shardings(tree, parameters, MODEL, mesh)
     assert placed["count"].is_fully_replicated
     assert placed["mu"]["text/embedding"] == parameters["text/embedding"]
+
+
+class Chip:
+    """A TPU of a torus, as far as its place tells."""
+
+    platform, device_kind, core_on_chip, slice_index = "tpu", "TPU v4", 0, 0
+
+    def __init__(self, coords):
+        self.coords = coords
+
+
+def test_an_axis_of_a_torus_takes_whole_sides():
+    by_host = [(2 * a + x, 2 * b + y, z) for z, b, a, y, x in np.ndindex(4, 2, 2, 2, 2)]
+    placed = sharding.arranged([Chip(place) for place in by_host], (1, 16, 4))
+    for group in placed[0]:
+        sides = [len(set(along)) for along in zip(*(chip.coords for chip in group), strict=True)]
+        assert sorted(sides) == [1, 1, 4]
+    assert {chip.coords for chip in placed.flat} == set(by_host)

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from rt2 import checkpoint
-from rt2.inference import export
 from rt2.inference.policy import Policy
 from rt2.train.checkpoint import CheckpointWriter
 
@@ -129,21 +128,3 @@ def test_overwrite_vocabulary_trains(run, tmp_path):
     done = run(tmp_path, num_steps=2, action_vocabulary="overwrite", eval_rows=8)
     assert done.returncode == 0, done.stderr
     assert Policy.load(tmp_path).preprocess.vocabulary.kind == "overwrite"
-
-
-def test_a_decoder_only_model_goes_the_whole_way(run, policy_observation, tmp_path):
-    first, sharper = tmp_path / "first", tmp_path / "sharper"
-    changes = {"model.variant": "palme_debug", "eval_rows": 8}
-    done = run(first, num_steps=2, log_interval=1, **changes)
-    assert done.returncode == 0, done.stderr
-    changes |= {"init_from": first, "model.image_size": 96}
-    done = run(sharper, num_steps=1, **changes)
-    assert done.returncode == 0, done.stderr
-    policy = Policy.load(sharper)
-    assert policy.params["vision/position"].shape == (36, 32)
-    question = policy_observation | {"instruction": "what is this?", "mode": "vqa"}
-    action, answer = policy.infer_batch([policy_observation, question])
-    assert action["actions"].shape == (1, 2) and isinstance(answer["text"], str)
-    alone = policy.infer(policy_observation)
-    assert alone["tokens"].tolist() == action["tokens"].tolist()
-    export.write(policy, tmp_path / "bundle")  # checks the bundle's replies against the policy's

@@ -1,0 +1,189 @@
+"""The model process: loads, verifies and warms policies, and decodes batches for the front.
+
+`python -m rt2.inference.worker FD MAX_BATCH` is started by `rt2.inference.model` with one end of a
+socket. It ends when the front does. A checkpoint is loaded in a thread beside the decoding, so
+that a reload costs no request its reply.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import pathlib
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from rt2.errors import UserError
+from rt2.inference import frames, observation
+from rt2.inference.metadata import public
+from rt2.inference.wire import WireError
+
+log = logging.getLogger(__name__)
+
+
+class Infers(Protocol):
+    """What is served: `rt2.inference.policy.Policy`, a bundle's, or anything that answers alike."""
+
+    metadata: dict[str, Any]
+
+    def infer_batch(self, observations: list[dict[str, Any]]) -> list[dict[str, Any]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A policy that is ready, what names it, and where it was found."""
+
+    policy: Infers
+    digest: str
+    folder: str
+
+
+def answer(connection: socket.socket, load: Callable[[str], Loaded]) -> None:
+    """Does what the front says until it hangs up."""
+    models: dict[str, Loaded] = {}
+    lock = threading.Lock()
+
+    def tell(*messages: Any) -> None:
+        with lock:  # of this thread and one that loads
+            for message in messages:
+                connection.sendall(frames.packed(message))
+
+    def take_up(path: str) -> None:
+        try:
+            loaded = load(path)
+            described = public(loaded.policy.metadata) | {"model": loaded.digest}
+            models[loaded.digest] = loaded
+            tell({"op": "loaded", "folder": loaded.folder}, described)
+        except Exception as error:
+            tell({"op": "refused", "message": _reason(error)})
+
+    try:
+        while True:
+            order = frames.receive(connection)
+            if order["op"] == "load":
+                threading.Thread(target=take_up, args=(order["path"],), daemon=True).start()
+            elif order["op"] == "drop":
+                models.pop(order["model"], None)
+            else:
+                rows = [_row(connection) for _ in range(order["rows"])]
+                began = time.perf_counter()
+                replies = _infer(models[order["model"]].policy, rows)
+                spent = 1e3 * (time.perf_counter() - began)
+                tell({"op": "replies", "rows": len(rows), "infer_ms": spent}, *replies)
+    except (EOFError, OSError):
+        pass  # the front is gone
+
+
+def load(path: str, max_batch: int) -> Loaded:
+    """The policy of a checkpoint or a bundle, verified and warm; raises what their loaders do."""
+    from rt2 import checkpoint
+    from rt2.inference.bundle_runtime import Policy as BundlePolicy
+    from rt2.inference.policy import Policy
+
+    folder = pathlib.Path(path)
+    if (folder / "manifest.json").is_file():
+        policy, manifest = BundlePolicy.load(folder), (folder / "manifest.json").read_bytes()
+    else:
+        folder = checkpoint.find(folder)
+        policy = Policy.load(folder)
+        saved = checkpoint.read_json(folder, "manifest")
+        manifest = json.dumps(saved, sort_keys=True).encode()
+    for observations in warm_up(policy.metadata, max_batch):
+        policy.infer_batch(observations)
+    return Loaded(policy, hashlib.sha256(manifest).hexdigest()[:16], str(folder))
+
+
+def warm_up(metadata: dict[str, Any], max_batch: int) -> Iterator[list[dict[str, Any]]]:
+    """Batches that make a policy compile all that it will run: every kind in every size."""
+    size = metadata["image_size"]
+    blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
+    rows = [
+        blank | {"dataset": name} | ({"state": data["state_low"]} if data["state_low"] else {})
+        for name, data in metadata["datasets"].items()
+    ]
+    for row in (*rows, blank | {"mode": "vqa"}):
+        for power in range(max_batch.bit_length()):
+            yield [row] * min(2**power, max_batch)
+
+
+def _row(connection: socket.socket) -> dict[str, Any] | WireError:
+    """One observation. The front has checked it; should it be no frame still, this goes on."""
+    try:
+        return frames.receive(connection)
+    except WireError as error:
+        return error
+
+
+def _infer(policy: Infers, rows: list[Any]) -> list[dict[str, Any]]:
+    """A reply or an error for each row; a row that cannot be answered spoils no other."""
+    try:
+        for row in rows:
+            if isinstance(row, WireError):
+                raise row
+        return [{"reply": made} for made in policy.infer_batch(rows)]
+    except Exception as error:
+        if len(rows) > 1:
+            return [_infer(policy, [row])[0] for row in rows]
+        return [{"error": _told(error)}]
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """What a client is told: its own mistakes in full, ours by a number that the log has."""
+    if isinstance(error, _client_errors()):
+        return {"code": "bad_request", "message": str(error)}
+    incident = secrets.token_hex(4)
+    log.error("incident %s", incident, exc_info=error)
+    return {
+        "code": "internal",
+        "message": f"internal error; the server's log has the details under incident {incident}",
+    }
+
+
+@functools.cache
+def _client_errors() -> tuple[type[Exception], ...]:
+    from rt2.inference import bundle_runtime
+    from rt2.preprocess import PreprocessError
+    from rt2.tokenizer import TokenizerError
+
+    return (
+        WireError,
+        observation.ObservationError,
+        bundle_runtime.ObservationError,
+        PreprocessError,
+        TokenizerError,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why a policy was not taken up, for the operator alone."""
+    from rt2.inference.bundle_runtime import BundleError
+
+    if not isinstance(error, UserError | BundleError):
+        log.error("loading failed", exc_info=error)
+    return f"{error}"[:2000]
+
+
+def main() -> None:
+    """Serves the front at the other end of the socket with the given number."""
+    from rt2.inference.logs import log_json
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they reach the front, which drains and hangs up
+    log_json()
+    fd, max_batch = map(int, sys.argv[1:])
+    answer(socket.socket(fileno=fd), functools.partial(load, max_batch=max_batch))
+
+
+if __name__ == "__main__":
+    main()
