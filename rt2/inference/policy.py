@@ -14,6 +14,7 @@ import numpy as np
 
 from rt2 import checkpoint
 from rt2.inference import constraint, decode
+from rt2.inference.sampling import GREEDY, Decoding
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
@@ -61,22 +62,27 @@ class Policy:
         preprocess = Preprocess.from_json(assets["preprocess"])
         return cls(model, params, preprocess, describe(preprocess, assets))
 
-    def infer(self, observation: Observation) -> Reply:
+    def infer(self, observation: Observation, decoding: Decoding = GREEDY) -> Reply:
         """The reply to one observation; see `infer_batch`."""
-        return self.infer_batch([observation])[0]
+        return self.infer_batch([observation], decoding)[0]
 
-    def infer_batch(self, observations: Sequence[Observation]) -> list[Reply]:
+    def infer_batch(
+        self, observations: Sequence[Observation], decoding: Decoding = GREEDY
+    ) -> list[Reply]:
         """One reply for each observation, in order; robot and vqa rows may be mixed.
 
         A reply to a robot row has `actions` float32 [1, D] in the data set's units, `terminate`
-        bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms.
+        bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms. With
+        `decoding.hold_below`, that to a robot row also has `allowed_mass` float and `hold` bool.
         Raises PreprocessError naming the field that does not fit.
         """
         replies: list[Reply | None] = [None] * len(observations)
         groups: dict[str | None, list[int]] = {}
         for i, observation in enumerate(observations):
             groups.setdefault(self._dataset(observation), []).append(i)
-        text_rows = groups.pop(None, [])
+        # greedy rows share a program; a draw would depend on which one, and beams and masses have
+        # programs of their own
+        text_rows = groups.pop(None, []) if decoding == GREEDY else []
         if not groups:
             groups[None] = []
         for dataset, robot_rows in groups.items():
@@ -84,7 +90,7 @@ class Policy:
             text_rows = []
             for start in range(0, len(rows), LARGEST_BATCH):
                 chosen = rows[start : start + LARGEST_BATCH]
-                made = self._decode(dataset, [observations[i] for i in chosen])
+                made = self._decode(dataset, [observations[i] for i in chosen], chosen, decoding)
                 for i, reply in zip(chosen, made, strict=True):
                     replies[i] = reply
         return replies
@@ -108,7 +114,13 @@ class Policy:
             return None
         return self.preprocess.dataset(observation.get("dataset"))
 
-    def _decode(self, dataset: str | None, observations: Sequence[Observation]) -> list[Reply]:
+    def _decode(
+        self,
+        dataset: str | None,
+        observations: Sequence[Observation],
+        numbers: Sequence[int],
+        decoding: Decoding,
+    ) -> list[Reply]:
         began = time.perf_counter()
         rows = [self._row(observation, dataset) for observation in observations]
         image, prefix, is_action = (np.stack(column) for column in zip(*rows, strict=True))
@@ -118,21 +130,35 @@ class Policy:
             for x in (image, prefix, is_action)
         )
         ready = time.perf_counter()
-        if is_action.all():
-            table = self._tables[dataset]
-            decoded = _decode_actions(self.model, self.params, image, prefix, table)
-        else:
-            mask = self._masks[dataset] if is_action.any() else self._free
-            decoded = _decode_mixed(self.model, self.params, image, prefix, is_action, mask)
-        tokens, log_prob = jax.device_get(decoded)
+        numbers = [*numbers, *[0] * padding]
+        decoded = jax.device_get(self._run(dataset, image, prefix, is_action, numbers, decoding))
         timing = {
             "preprocess_ms": 1e3 * (ready - began),
             "decode_ms": 1e3 * (time.perf_counter() - ready),
         }
-        return [
-            self._reply(dataset, bool(is_action[i]), tokens[i], float(log_prob[i]), timing)
-            for i in range(len(rows))
-        ]
+        replies = []
+        for i in range(len(rows)):
+            reply = self._reply(dataset, bool(is_action[i]), decoded.tokens[i])
+            reply |= {"log_prob": float(decoded.log_prob[i]), "timing": timing}
+            if decoded.mass is not None:
+                least = float(decoded.mass[i].min())
+                reply |= {"allowed_mass": least, "hold": least < decoding.hold_below}
+            replies.append(reply)
+        return replies
+
+    def _run(
+        self, dataset: str | None, image, prefix, is_action, numbers: list[int], decoding: Decoding
+    ) -> decode.Decoded:
+        """One program for the rows, chosen by what they are."""
+        rows = self.model, self.params, image, prefix
+        sampling = decoding.sampling(numbers)
+        if is_action.all():
+            table = self._tables[dataset]
+            return _decode_actions(*rows, table, sampling, mass=decoding.hold_below > 0)
+        if decoding.beams > 1:
+            return _decode_answers(*rows, length=len(self._free), beams=decoding.beams)
+        mask = self._masks[dataset] if is_action.any() else self._free
+        return _decode_mixed(*rows, is_action, mask, sampling)
 
     def _row(
         self, observation: Observation, dataset: str | None
@@ -158,16 +184,8 @@ class Policy:
         state = self.preprocess.state(dataset, observation.get("state"))
         return image, self.preprocess.action_prefix(text, state), np.bool_(True)
 
-    def _reply(
-        self,
-        dataset: str | None,
-        is_action: bool,
-        tokens: np.ndarray,
-        log_prob: float,
-        timing: dict,
-    ) -> Reply:
-        text = self.preprocess.tokenizer.decode(tokens)
-        reply = {"text": text, "log_prob": log_prob, "timing": timing}
+    def _reply(self, dataset: str | None, is_action: bool, tokens: np.ndarray) -> Reply:
+        reply: Reply = {"text": self.preprocess.tokenizer.decode(tokens)}
         if not is_action:
             return reply
         codec = self.preprocess.codecs[dataset]
@@ -227,11 +245,16 @@ def _bucket(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode_actions(model: Model, params: Params, image, prefix, table) -> decode.Decoded:
-    return decode.actions(model.module(params), image, prefix, table)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="mass")
+def _decode_actions(model: Model, params: Params, image, prefix, table, sampling, *, mass):
+    return decode.actions(model.module(params), image, prefix, table, sampling, mass)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("length", "beams"))
+def _decode_answers(model: Model, params: Params, image, prefix, *, length, beams):
+    return decode.answers(model.module(params), image, prefix, length, beams)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode_mixed(model: Model, params: Params, image, prefix, is_action, allowed):
-    return decode.mixed(model.module(params), image, prefix, is_action, allowed)
+def _decode_mixed(model: Model, params: Params, image, prefix, is_action, allowed, sampling):
+    return decode.mixed(model.module(params), image, prefix, is_action, allowed, sampling)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rt2.errors import ConfigError
 from rt2.inference import constraint, decode
-from rt2.inference.sampling import Sampling, choose, truncate
+from rt2.inference.sampling import Decoding, Sampling, choose, truncate
 from rt2.tokenizer import EOS, PAD
 
 
@@ -158,3 +159,51 @@ def test_an_ended_answer_costs_nothing_more_and_stays():
     np.testing.assert_allclose(after.score[0], [-1.0, -1.5 - np.log(8)], rtol=1e-6)
     np.testing.assert_array_equal(parents, [[0, 1]])
     np.testing.assert_array_equal(after.ended, [[True, False]])
+
+
+@pytest.fixture(scope="module")
+def observations():
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    words = {"instruction": "push the green block", "dataset": "arm"}
+    asked = {"instruction": "where is the cup", "mode": "vqa"}
+    return [
+        {"image": image} | ask for image, ask in zip(images, (words, asked, words), strict=True)
+    ]
+
+
+def test_a_policy_draws_by_its_seed_and_each_row_by_its_own(policy, observations):
+    hot = Decoding(temperature=2.0, seed=4)
+    first, again = (policy.infer_batch(observations, hot) for _ in range(2))
+    other = policy.infer_batch(observations, Decoding(temperature=2.0, seed=40))
+    assert [r["text"] for r in first] == [r["text"] for r in again]
+    assert all(a["text"] != b["text"] for a, b in zip(first, other, strict=True))
+    alone = policy.infer(observations[2], Decoding(temperature=2.0, seed=6))
+    np.testing.assert_array_equal(alone["tokens"], first[2]["tokens"])
+
+
+def test_a_reply_holds_where_the_model_meant_something_else(policy, observations):
+    wary = policy.infer_batch(observations, Decoding(hold_below=1.0))
+    plain = policy.infer_batch(observations)
+    assert wary[0]["hold"] and 0 < wary[0]["allowed_mass"] < 1 and "hold" not in plain[0]
+    assert "hold" not in wary[1] and wary[1]["text"] == plain[1]["text"]
+    np.testing.assert_array_equal(wary[2]["tokens"], plain[2]["tokens"])
+    calm = policy.infer(observations[0], Decoding(hold_below=1e-9))
+    assert not calm["hold"]
+
+
+def test_beams_search_answers_and_leave_actions_as_they_are(policy, observations):
+    plain, searched = (
+        policy.infer_batch(observations, how) for how in (Decoding(), Decoding(beams=4))
+    )
+    for i in (0, 2):
+        np.testing.assert_array_equal(searched[i]["tokens"], plain[i]["tokens"])
+    assert searched[1].keys() == plain[1].keys()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_p": 0}, {"beams": 17}, {"beams": 2, "temperature": 1}]
+)
+def test_decodings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Decoding(**wrong)
