@@ -122,8 +122,11 @@ def compile_program(program: Program, mesh: Mesh) -> Compiled:
 
 
 def overflow_bytes(message: str) -> int:
-    """What a program would need, of the TPU compiler's refusal ("Used 33.5G of 30.7G hbm")."""
-    found = re.search(r"Used ([\d.]+)([KMG]) of", message)
+    """What a program would need, of the TPU compiler's refusal.
+
+    "Used 33.5G of 30.7G hbm", or "required for HLO temporaries (31.3G) exceeds available HBM".
+    """
+    found = re.search(r"(?:Used |temporaries \()([\d.]+)([KMG])(?: of|\) exceeds)", message)
     return int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[found[2]]) if found else 0
 
 

@@ -36,11 +36,12 @@ def verdict(plan: Mapping[str, Any]) -> str:
 
 def action(line: Mapping[str, float]) -> list[str]:
     """The times of one action."""
-    names = ("compute", "memory", "communication", "latency")
+    names = ("compute", "weights", "memory", "communication", "latency")
     return [
         *(f"  {name:<16}{1e3 * line[name]:10.1f} ms" for name in names),
-        f"no action is faster than {1e3 * line['seconds']:.1f} ms; estimate "
-        f"{1e3 * line['estimate']:.1f} ms, {line['hertz']:.1f} a second",
+        f"an action takes between {1e3 * line['least']:.1f} ms, where only weights are read, and "
+        f"{1e3 * line['most']:.1f} ms, all traffic: {1 / line['most']:.1f} to "
+        f"{1 / line['least']:.1f} a second",
     ]
 
 

@@ -80,9 +80,9 @@ def _time(plan: Mapping[str, Any]) -> list[str]:
 
 
 def _action(line: Mapping[str, float]) -> str:
-    names = ("compute", "memory", "communication", "latency", "estimate")
+    names = ("compute", "weights", "memory", "communication", "latency", "least", "most")
     bars = [(name, line[name], f"{1e3 * line[name]:.1f} ms") for name in names]
-    lead = f"{lines.action(line)[-1]}. Not measured."
+    lead = f"{lines.action(line)[-1].capitalize()}. Not measured."
     return html.section("Time", lead, html.panel(bar_chart(bars, "Time of an action")))
 
 

@@ -60,7 +60,7 @@ def compile_row(program: Program, setup: Setup, topology: Topology) -> dict[str,
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        needed = compiler.overflow_bytes(str(error))
+        needed = max(compiler.overflow_bytes(str(error)), memory.usable(topology) + 1)
         seconds = time.perf_counter() - began
         return {"overflow": str(error)[:400], "needed_bytes": needed, "seconds": seconds}
     if compiled.rematerialized:

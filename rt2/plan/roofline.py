@@ -67,29 +67,34 @@ def roofline(
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """Seconds of one action on one chip by each resource, and what they come to."""
+    """Seconds of one action on one chip by each resource, and what they come to.
+
+    `weights`: to read every weight that it needs, those of the decoder for every token. `memory`:
+    all traffic of the compiled text, which counts what a chip may keep in its caches.
+    """
 
     compute: float
+    weights: float
     memory: float
     communication: float
     latency: float
-    seconds: float
-    estimate: float
-    hertz: float
+    least: float
+    most: float
 
 
-def action(topology: Topology, row: Mapping[str, Any]) -> Action:
-    """Times of a compiled program, `row` of a plan, that one action needs.
+def action(topology: Topology, row: Mapping[str, Any], weights: int) -> Action:
+    """Times of a compiled program, `row` of a plan, that reads `weights` bytes on a chip.
 
-    The estimate: products at the assumed efficiency or memory at its full rate, whichever is
-    longer, then all collectives with what their shortest message takes. Nothing hides.
+    Both ends take products at the assumed efficiency or memory at its full rate, whichever is
+    longer, then all collectives with what their shortest message takes; nothing hides. The least
+    reads the weights alone, the most all that the compiled text reads and writes.
     """
-    compute = row["flops"] / topology.chips / topology.chip.flops
-    memory = row["memory_traffic_bytes"] / topology.chip.bandwidth
+    chip, late = topology.chip, row["latency_seconds"]
+    compute = row["flops"] / topology.chips / chip.flops
+    read, moved = weights / chip.bandwidth, row["memory_traffic_bytes"] / chip.bandwidth
     sent = sum(row["communication_seconds"].values())
-    estimate = max(compute / topology.chip.efficiency, memory) + sent + row["latency_seconds"]
-    bound = max(compute, memory, sent)
-    return Action(compute, memory, sent, row["latency_seconds"], bound, estimate, 1 / estimate)
+    least, most = (max(compute / chip.efficiency, x) + sent + late for x in (read, moved))
+    return Action(compute, read, moved, sent, late, least, most)
 
 
 def latency_seconds(found: Sequence[Collective], topology: Topology, mesh: Mesh) -> float:

@@ -15,9 +15,11 @@ import ml_collections
 
 from rt2.plan import compiler, memory, planning, roofline
 from rt2.plan.chips import Topology
-from rt2.plan.programs import Program, Setup, decode_program, make_setup
+from rt2.plan.programs import ACTION_SLOTS, Program, Setup, decode_program, make_setup
 
 WEIGHTS = jnp.bfloat16  # what is served; the trainer's are float32
+DECODERS = ("text/decoder/", "text/layers/")
+TABLES = ("text/embedding", "text/head")
 
 
 def serving_plan(config: ml_collections.ConfigDict, topology: Topology) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def serving_plan(config: ml_collections.ConfigDict, topology: Topology) -> dict[
     if "overflow" in row:
         return plan
     plan["assumptions"] += [("weights", "bfloat16"), roofline.latency_assumption(topology)]
-    return plan | {"action": dataclasses.asdict(roofline.action(topology, row))}
+    action = roofline.action(topology, row, read_bytes(program.arguments[0]))
+    return plan | {"action": dataclasses.asdict(action)}
 
 
 def serving_config(config: ml_collections.ConfigDict, chips: int) -> ml_collections.ConfigDict:
@@ -47,6 +50,16 @@ def serving_config(config: ml_collections.ConfigDict, chips: int) -> ml_collecti
     served.batch_size, served.accumulate, served.sharding = 1, 1, "fsdp+tp"
     served.mesh.update({"data": 1, "fsdp": 1, "tensor": chips})
     return served
+
+
+def read_bytes(weights: dict[str, Any]) -> int:
+    """Bytes of weights that a chip reads for an action: the decoder's for every token.
+
+    Tables count nothing: few of their rows are read.
+    """
+    layers = {path: x for path, x in weights.items() if not path.startswith(TABLES)}
+    again = {path: x for path, x in layers.items() if path.startswith(DECODERS)}
+    return memory.bytes_per_chip(layers) + (ACTION_SLOTS - 1) * memory.bytes_per_chip(again)
 
 
 def serve_program(setup: Setup) -> Program:

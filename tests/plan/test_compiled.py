@@ -75,7 +75,22 @@ def test_the_recorded_plans_of_55b_hold_what_they_claim(project):
             assert plan["programs"]["train"]["rss_bytes"] < 12 * 2**30, name
     entropy = plans["entropy_h100_64"]["programs"]["entropy"]
     assert entropy["needed_bytes"] - entropy["argument_bytes"] < 1e9
-    few, many = (plans[f"weak_h100_{chips}"] for chips in (64, 512))
-    assert many["programs"]["train"]["flops"] == 8 * few["programs"]["train"]["flops"]
-    sent = [plan["programs"]["train"]["received_bytes"] for plan in (few, many)]
-    assert sent[1] < 1.1 * sent[0]
+    fits = [row for row in rows if row["name"].startswith("fit_")]
+    assert len(fits) == 3 and len({row["commit"] for row in fits}) == 1
+    assert all(row["plan"]["fits"] and row["ours"] >= 0.5 for row in fits)
+
+
+@pytest.mark.parametrize("first, others", [("weak_h100_64", "weak_h100"), ("fit_v4_64", "weak_v4")])
+def test_the_recorded_steps_scale_with_the_chips(project, first, others):
+    rows = json.loads((project / "experiments/plan/results.json").read_text())
+    plans = {row["name"]: row["plan"] for row in rows}
+    few = plans[first]
+    for chips in (128, 256, 512):
+        many = plans[f"{others}_{chips}"]
+        assert many["chips"] == chips and many["fits"]
+        computed, sent = (
+            [plan["programs"]["train"][what] for plan in (few, many)]
+            for what in ("flops", "received_bytes")
+        )
+        assert computed[1] / chips == pytest.approx(computed[0] / few["chips"], rel=0.02)
+        assert sent[1] < 1.1 * sent[0]

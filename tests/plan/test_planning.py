@@ -57,6 +57,16 @@ def test_an_overflow_is_told_with_the_knobs_that_help(compiled):
     assert "refused by the compiler" in "\n".join(lines(plan)) and "does NOT fit" in page(plan)
 
 
+def test_both_forms_of_an_overflow_say_how_much_it_is(compiled):
+    message = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (31.31G) exceeds available HBM (30.75G)."
+    )
+    assert compiler.overflow_bytes(message) == int(31.31 * 2**30)
+    assert not compiled(jax.errors.JaxRuntimeError(message))["fits"]
+    assert not compiled(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: in other words"))["fits"]
+
+
 def test_another_failure_of_the_compiler_is_not_hidden(compiled):
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         compiled(jax.errors.JaxRuntimeError("INTERNAL: no"))

@@ -1,5 +1,6 @@
 """The robot's state in the question: training, its checkpoint, the server and a bundle agree."""
 
+import json
 import re
 import subprocess
 import sys
@@ -98,7 +99,8 @@ def test_the_server_gives_the_trainers_tokens(trained, trainer_tokens, source):
             lacking = observation(source[1], 0)
             del lacking["observation/state"]
             connection.send(wire.encode(lacking))
-            assert connection.recv(timeout=20).startswith("state: missing; this model reads the 2")
+            refused = json.loads(connection.recv(timeout=20))["message"]
+            assert refused.startswith("state: missing; this model reads the 2")
     finally:
         process.kill()
         process.wait()
