@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sizes import SIZES, Size, batches
 
 from configs import common
@@ -104,7 +105,10 @@ def main() -> None:
         save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
         print("{}")
         return
-    state = state._replace(params=jax.device_put(load_file(args.weights), placed.params))
+    params = state.params
+    with safe_open(args.weights, "np") as file:  # one at a time: the peak shall be the step's
+        for path in params:
+            params[path] = jax.device_put(file.get_tensor(path), placed.params[path])
     step = make_step(settings, placed, mesh)
     stream = batches(size)
     losses, seconds = [], []
