@@ -16,6 +16,7 @@ from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
 from rt2.train.checkpoint import CheckpointWriter
 from rt2.train.step import TrainState
+from tests.inference.serving import StubPolicy, always, serving
 
 TEXT = [
     "Q: what action should the robot take to move to the red cup? A:",
@@ -101,3 +102,14 @@ def checkpoint_dir(policy, tmp_path_factory):
     writer.save(state, json.loads(json.dumps(assets)))
     writer.close()
     return workdir
+
+
+@pytest.fixture
+def stub():
+    return StubPolicy()
+
+
+@pytest.fixture
+def served(stub):
+    with serving(always(stub)) as running:
+        yield running

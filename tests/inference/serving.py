@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -152,3 +154,26 @@ def http(request, all=False):
     except urllib.error.HTTPError as error:
         told = error.code, error.read(), error.headers
     return told if all else told[:2]
+
+
+def opened(served, key=None):
+    """A connection after its greeting, and the greeting."""
+    headers = {"Authorization": f"Api-Key {key}"} if key else None
+    connection = client(served.port, additional_headers=headers)
+    return connection, wire.decode(connection.recv(timeout=20))
+
+
+def code(told) -> str:
+    assert isinstance(told, str), told
+    return json.loads(told)["code"]
+
+
+def grey(value, **more):
+    return {"image": np.full((8, 8, 3), value, np.uint8), "instruction": "push", **more}
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -20,7 +20,6 @@ from rt2.inference import access, logs, refusal, serve, server, wire
 from rt2.inference.access import ServeError
 from tests.inference.serving import (
     REQUEST,
-    StubPolicy,
     always,
     ask,
     client,
@@ -32,14 +31,8 @@ LEAK = re.compile(r"Traceback|0x[0-9a-f]{6,}|\w+\.py|(/[\w.-]+){2,}|secret")
 
 
 @pytest.fixture
-def stub():
-    return StubPolicy()
-
-
-@pytest.fixture
-def port(stub):
-    with serving(always(stub)) as served:
-        yield served.port
+def port(served):
+    return served.port
 
 
 def refused(port, frame):
