@@ -49,9 +49,8 @@ def trainer_tokens(trained, source):
     make = inputs.row_maker(config, opened, policy.preprocess)
     rows = [make(opened.rows[i], Draw("tabletop", i, 0)) for i in FRAMES]
     image, prefix = (np.stack([row[key] for row in rows]) for key in ("image", "prefix"))
-    decoded = _decode_actions(
-        policy.model, policy.params, image, prefix, policy._tables["tabletop"]
-    )
+    table = policy._tables["tabletop"]
+    decoded = _decode_actions(policy.model, policy.params, image, prefix, table, None, mass=False)
     return policy, rows, np.asarray(jax.device_get(decoded.tokens))
 
 
