@@ -110,7 +110,9 @@ def load_weights(twin: Twin, path: Path, size: Size) -> None:
     state["text.lm_head.weight"] = ours["text/head"]
     for tower in ("encoder", "decoder"):
         state |= stack(tower, ours, size.text["layers"])
-    twin.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=True)
+    twin.load_state_dict(
+        {name: torch.as_tensor(value) for name, value in state.items()}, strict=True
+    )
 
 
 def stack(tower: str, ours: dict, layers: int) -> dict:

@@ -39,7 +39,7 @@ class Policy:
     def __init__(
         self, model: Model, params: Params, preprocess: Preprocess, metadata: dict[str, Any]
     ):
-        self.model, self.params, self.preprocess = model, params, preprocess
+        self.model, self.held, self.preprocess = model, params, preprocess
         self.metadata = metadata
         vocab, length = model.config.text.rows, preprocess.target_length
         self._tables = {
@@ -58,9 +58,14 @@ class Policy:
         folder = checkpoint.find(path)
         assets = checkpoint.read_json(folder, "assets")
         model = Model.from_json(assets["model"])
-        params = checkpoint.read_params(folder, model)
+        params = model.apart(checkpoint.read_params(folder, model))
         preprocess = Preprocess.from_json(assets["preprocess"])
         return cls(model, params, preprocess, describe(preprocess, assets))
+
+    @property
+    def params(self) -> Params:
+        """The parameters as a checkpoint has them; `held` is what decodes, layers maybe apart."""
+        return self.model.together(self.held)
 
     def infer(self, observation: Observation, decoding: Decoding = GREEDY) -> Reply:
         """The reply to one observation; see `infer_batch`."""
@@ -150,7 +155,7 @@ class Policy:
         self, dataset: str | None, image, prefix, is_action, numbers: list[int], decoding: Decoding
     ) -> decode.Decoded:
         """One program for the rows, chosen by what they are."""
-        rows = self.model, self.params, image, prefix
+        rows = self.model, self.held, image, prefix
         sampling = decoding.sampling(numbers)
         if is_action.all():
             table = self._tables[dataset]
@@ -185,13 +190,12 @@ class Policy:
         return image, self.preprocess.action_prefix(text, state), np.bool_(True)
 
     def _reply(self, dataset: str | None, is_action: bool, tokens: np.ndarray) -> Reply:
-        reply: Reply = {"text": self.preprocess.tokenizer.decode(tokens)}
         if not is_action:
-            return reply
+            return {"text": self.preprocess.tokenizer.decode(tokens)}
         codec = self.preprocess.codecs[dataset]
         slots = tokens[: len(codec.spec.slots)]
         bins = self.preprocess.vocabulary.bins(slots)
-        return reply | {
+        return {
             "actions": codec.decode(bins)[None],
             "terminate": bool(codec.terminated(bins)),
             "tokens": slots,

@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from rt2.models.decoder_only import DecoderConfig
@@ -57,6 +58,23 @@ class Model:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters; call it under `jax.jit` with output shardings."""
         return _flat(nnx.state(self._make(nnx.Rngs(key))))
+
+    def apart(self, params: Params) -> dict[str, jax.Array | list[jax.Array]]:
+        """`params` with a list of arrays, one a layer, instead of each stack of layers.
+
+        For decoding on one device: a loop over stacked layers copies what it reads of them every
+        time. Programs grow with the number of layers in turn. Empties `params`, so that memory
+        never holds two of each.
+        """
+        stacked = {path for path, axes in self.axes.items() if axes[0] == "layers"}
+        return {
+            path: list(params.pop(path)) if path in stacked else params.pop(path)
+            for path in list(params)
+        }
+
+    def together(self, params: dict[str, jax.Array | list[jax.Array]]) -> Params:
+        """What `apart` was given."""
+        return {path: jnp.stack(x) if isinstance(x, list) else x for path, x in params.items()}
 
     def module(self, params: Params) -> VisionLanguage:
         """The module with `params` in it; pure, for use inside jit."""

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rt2.models import layers, partition
+from rt2.models.layers import Layers
 
 Array = jax.Array
 WAVELENGTH = 10_000.0  # of the slowest rotation, over 2 pi (Su et al. 2021)
@@ -50,8 +51,8 @@ class DecoderConfig:
 class Memory(NamedTuple):
     """A prefix after all layers."""
 
-    key: Array  # [Y, B, S, K, H]
-    value: Array
+    key: Layers  # [B, S, K, H] each
+    value: Layers
     mask: Array  # bool [B, S]: which positions are real
     first: Array  # [B, D]: the state that predicts the first target
 
@@ -59,15 +60,15 @@ class Memory(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of the prefix and, behind it, of the targets so far."""
 
-    key: Array  # [Y, B, S + T - 1, K, H]
-    value: Array
+    key: Layers  # [B, S + T - 1, K, H] each
+    value: Layers
     mask: Array  # bool [B, S]
     first: Array  # [B, D]
 
     def rows(self, index: Array) -> Cache:
         """The cache of these rows, int [C]; one may be there several times."""
-        whole = self.mask[index], self.first[index]
-        return Cache(self.key[:, index], self.value[:, index], *whole)
+        kept = (layers.each_layer(lambda x: x[index], x) for x in self[:2])
+        return Cache(*kept, self.mask[index], self.first[index])
 
 
 Rotation = tuple[Array, Array]
@@ -193,17 +194,16 @@ class DecoderOnly(nnx.Module):
 
     def start(self, memory: Memory, length: int) -> Cache:
         """The cache for `length` targets; the last one is never read."""
-        room = ((0, 0), (0, 0), (0, length - 1), (0, 0), (0, 0))
-        return Cache(
-            jnp.pad(memory.key, room), jnp.pad(memory.value, room), memory.mask, memory.first
-        )
+        room = ((0, 0), (0, length - 1), (0, 0), (0, 0))
+        kept = (layers.each_layer(lambda x: jnp.pad(x, room), x) for x in memory[:2])
+        return Cache(*kept, memory.mask, memory.first)
 
     def step(self, token: Array, position: Array, cache: Cache) -> tuple[Array, Cache]:
         """State [B, D] after the target `token` int [B], which stands before `position` int []."""
-        prefix = cache.mask.shape[1]
+        prefix, like = cache.mask.shape[1], jax.tree.leaves(cache.key)[0]
         slot = prefix + position - 1
         by = rotation(cache.mask.sum(1)[:, None] + position - 1, self.config.head_dim)
-        later = jnp.arange(prefix, cache.key.shape[2]) <= slot
+        later = jnp.arange(prefix, like.shape[-3]) <= slot
         later = jnp.broadcast_to(later, (token.shape[0], *later.shape))
         mask = jnp.concatenate([cache.mask, later], axis=1)[:, None, None]
 
@@ -218,7 +218,7 @@ class DecoderOnly(nnx.Module):
 
             return layer(x, attend)
 
-        x = self.embed(token[:, None], cache.key.dtype)
+        x = self.embed(token[:, None], like.dtype)
         x, kept = layers.scan_stack(self.layers, layer_step, x, cache[:2])
         return self.norm(x)[:, 0], cache._replace(key=kept[0], value=kept[1])
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rt2.models import layers, partition
+from rt2.models.layers import Layers
 
 Array = jax.Array
 
@@ -54,17 +55,21 @@ class Memory(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values of the decoder: its own, written as it goes, and the memory's."""
+    """Keys and values of the decoder: its own, written as it goes, and the memory's.
 
-    own_key: Array  # [Y, B, T, N, H]
-    own_value: Array
-    cross_key: Array  # [Y, B, S, N, H]
-    cross_value: Array
+    Those of all layers, as `scan_stack` gives them.
+    """
+
+    own_key: Layers  # [B, N, T, H] each
+    own_value: Layers
+    cross_key: Layers  # [B, N, S, H] each
+    cross_value: Layers
     memory_mask: Array  # bool [B, S]
 
     def rows(self, index: Array) -> Cache:
         """The cache of these rows, int [C]; one may be there several times."""
-        return Cache(*(x[:, index] for x in self[:4]), self.memory_mask[index])
+        kept = (layers.each_layer(lambda x: x[index], x) for x in self[:4])
+        return Cache(*kept, self.memory_mask[index])
 
 
 class RelativePosition(nnx.Module):
@@ -152,16 +157,16 @@ class DecoderLayer(nnx.Module):
     def step(
         self, x: Array, own: tuple, cross: tuple, memory_mask: Array, position: Array, bias: Array
     ) -> tuple[Array, tuple]:
-        """One target position: `x` [B, 1, D], caches [B, T, N, H]; returns the new own cache."""
+        """One target position: `x` [B, 1, D], caches [B, N, T, H]; returns the new own cache."""
         normed = self.norm_attention(x)
         new = self.attention.keys_values(normed)
         own = tuple(
-            jax.lax.dynamic_update_slice_in_dim(c, n, position, axis=1)
+            jax.lax.dynamic_update_slice_in_dim(c, layers.heads_first(n), position, axis=2)
             for c, n in zip(own, new, strict=True)
         )
-        seen = (jnp.arange(own[0].shape[1]) <= position)[None, None, None]
-        x = x + self.attention.attend(normed, own, bias, seen)
-        x = x + self.cross.attend(self.norm_cross(x), cross, mask=memory_mask[:, None, None])
+        seen = (jnp.arange(own[0].shape[2]) <= position)[None, None, None]
+        x = x + self.attention.attend_kept(normed, own, bias, seen)
+        x = x + self.cross.attend_kept(self.norm_cross(x), cross, mask=memory_mask[:, None, None])
         return x + self.mlp(self.norm_mlp(x)), own
 
 
@@ -221,23 +226,27 @@ class EncoderDecoder(nnx.Module):
 
     def start(self, memory: Memory, length: int) -> Cache:
         """An empty cache for `length` target positions; the memory's keys are computed once."""
-        _, (cross_key, cross_value) = layers.scan_stack(
-            self.decoder, lambda layer, x, _: (x, layer.cross.keys_values(x)), memory.x
-        )
-        shape = (*cross_key.shape[:2], length, *cross_key.shape[3:])
-        empty = jnp.zeros(shape, memory.x.dtype)
-        return Cache(empty, empty, cross_key, cross_value, memory.mask)
+
+        def kept(layer, x, _):
+            return x, tuple(map(layers.heads_first, layer.cross.keys_values(x)))
+
+        def empty(x):
+            return jnp.zeros((*x.shape[:2], length, x.shape[3]), x.dtype)
+
+        _, cross = layers.scan_stack(self.decoder, kept, memory.x)
+        own = (layers.each_layer(empty, x) for x in cross)
+        return Cache(*own, *cross, memory.mask)
 
     def step(self, token: Array, position: Array, cache: Cache) -> tuple[Array, Cache]:
         """Hidden state [B, D] after decoder input `token` int [B] at `position` int []."""
-        length = cache.own_key.shape[2]
-        bias = self.decoder_bias(position[None], jnp.arange(length))
+        like = jax.tree.leaves(cache.own_key)[0]
+        bias = self.decoder_bias(position[None], jnp.arange(like.shape[-2]))
 
         def layer_step(layer, x, caches):
             own, cross = caches[:2], caches[2:]
             return layer.step(x, own, cross, cache.memory_mask, position, bias)
 
-        x = self.embed(token[:, None], cache.own_key.dtype)
+        x = self.embed(token[:, None], like.dtype)
         x, (own_key, own_value) = layers.scan_stack(self.decoder, layer_step, x, cache[:4])
         return self.decoder_norm(x)[:, 0], cache._replace(own_key=own_key, own_value=own_value)
 

@@ -7,6 +7,7 @@ Parameters are float32; a layer computes in the dtype of its input.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from flax import nnx
 from rt2.models import partition
 
 Array = jax.Array
+Layers = Array | list[Array]  # of every layer: with a leading axis of layers, or one a layer
 MATCH = 12.0  # attention logit of two equal inputs at a mimetic start
 
 # Most published weights were trained with gelu's tanh approximation: T5 v1.1, Gemma, SigLIP and
@@ -193,33 +195,46 @@ class Attention(nnx.Module):
     ) -> Array:
         """[B, L, D]; `bias` float [*, N, L, S] is added, `mask` bool [*, 1, L, S] allows."""
         key, value = keys_values
-        query = self.query(x_BxLxD)
-        query = query if self.query_norm is None else self.query_norm(query)
+        if on_cpu():
+            return self.attend_kept(x_BxLxD, (heads_first(key), heads_first(value)), bias, mask)
         bias = None if bias is None else bias.astype(x_BxLxD.dtype)
-        attention = heads_first if on_cpu() else jax.nn.dot_product_attention
-        mixed = attention(query, key, value, bias=bias, mask=mask, scale=self.scale)
+        mixed = jax.nn.dot_product_attention(
+            self._query(x_BxLxD), key, value, bias=bias, mask=mask, scale=self.scale
+        )
         return self.out(mixed)
+
+    def attend_kept(
+        self,
+        x_BxLxD: Array,
+        kept: tuple[Array, Array],
+        bias: Array | None = None,
+        mask: Array | None = None,
+    ) -> Array:
+        """As `attend`, for keys and values [B, N, S, H] that have their heads first."""
+        key, value = kept
+        query = heads_first(self._query(x_BxLxD))
+        wide = {"preferred_element_type": jnp.float32}
+        logits = self.scale * jnp.einsum("bnlh,bnsh->bnls", query, key, **wide)
+        logits = logits if bias is None else logits + bias.astype(x_BxLxD.dtype)
+        if mask is not None:
+            logits = jnp.where(mask, logits, -0.7 * jnp.finfo(jnp.float32).max)
+        weights = jax.nn.softmax(logits).astype(value.dtype)
+        return self.out(heads_first(jnp.einsum("bnls,bnsh->bnlh", weights, value)))
+
+    def _query(self, x: Array) -> Array:
+        query = self.query(x)
+        return query if self.query_norm is None else self.query_norm(query)
 
     def __call__(self, x: Array, bias: Array | None = None, mask: Array | None = None) -> Array:
         return self.attend(x, self.keys_values(x), bias, mask)
 
 
-def heads_first(
-    query: Array, key: Array, value: Array, *, bias: Array | None, mask: Array | None, scale: float
-) -> Array:
-    """What jax.nn.dot_product_attention gives for as many keys' heads as queries'.
+def heads_first(x: Array) -> Array:
+    """[B, L, N, H] -> [B, N, L, H], or back.
 
-    The heads are moved before the positions once: XLA's CPU backend else moves them for every
-    product of the forward and the backward pass.
+    Done once for keys and values: XLA's CPU backend else does it for every product with them.
     """
-    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
-    wide = {"preferred_element_type": jnp.float32}
-    logits = scale * jnp.einsum("bnlh,bnsh->bnls", query, key, **wide)
-    logits = logits if bias is None else logits + bias
-    if mask is not None:
-        logits = jnp.where(mask, logits, -0.7 * jnp.finfo(jnp.float32).max)
-    weights = jax.nn.softmax(logits).astype(value.dtype)
-    return jnp.einsum("bnls,bnsh->bnlh", weights, value).swapaxes(1, 2)
+    return x.swapaxes(1, 2)
 
 
 class MLP(nnx.Module):
@@ -282,8 +297,9 @@ def scan_stack(
 ) -> tuple[Array, Any]:
     """`x` through every layer in turn: x, output = call(layer, x, input of that layer).
 
-    `inputs` and the outputs have a leading axis of layers. A plain `lax.scan` over the stacked
-    parameters, so that it may stand inside other transformations.
+    `inputs` and the outputs have a leading axis of layers; where the parameters are lists of one
+    array a layer (`Model.apart`), so are they. A plain `lax.scan` over the stacked parameters, so
+    that it may stand inside other transformations.
     """
     graph, stacked = nnx.split(layers)
 
@@ -292,7 +308,18 @@ def scan_stack(
         x, output = call(nnx.merge(graph, parameters), x, given)
         return partition.by_rows(x), output
 
-    return jax.lax.scan(body, x, (stacked, inputs))
+    if not (apart := _apart(stacked)):
+        return jax.lax.scan(body, x, (stacked, inputs))
+    outputs = []
+    for parameters, given in zip(apart, _split(inputs, len(apart)), strict=True):
+        x, output = body(x, (parameters, given))
+        outputs.append(output)
+    return x, jax.tree.map(lambda *each: list(each), *outputs)
+
+
+def each_layer(call: Callable[[Array], Array], kept: Layers) -> Layers:
+    """What `call` makes of every layer's part of an input or output of `scan_stack`."""
+    return [call(x) for x in kept] if isinstance(kept, list) else jax.vmap(call)(kept)
 
 
 def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: str) -> Array:
@@ -303,6 +330,26 @@ def run_stack(layers: nnx.Module, x: Array, call: Callable[..., Array], remat: s
     def body(x, parameters):
         return partition.by_rows(call(nnx.merge(graph, parameters), x)), None
 
+    if apart := _apart(stacked):
+        return functools.reduce(lambda x, each: body(x, each)[0], apart, x)
     if remat != "none":
         body = jax.checkpoint(body, prevent_cse=turn > 1, policy=REMAT[remat])
     return jax.lax.scan(body, x, stacked, unroll=turn)[0]
+
+
+def _apart(stacked: nnx.State) -> list[nnx.State]:
+    """The parameters of each layer where they are lists; else nothing."""
+    flat = nnx.to_flat_state(stacked)
+    values = [v.get_value() for _, v in flat]
+    if not isinstance(values[0], list):
+        return []
+    return [
+        nnx.from_flat_state([(path, v.replace(x)) for (path, v), x in zip(flat, each, strict=True)])
+        for each in zip(*values, strict=True)
+    ]
+
+
+def _split(inputs: Any, depth: int) -> list[Any]:
+    """Lists with one item a layer, as a list of each layer's items."""
+    items, tree = jax.tree.flatten(inputs, is_leaf=lambda x: isinstance(x, list))
+    return [tree.unflatten([x[i] for x in items]) for i in range(depth)]

@@ -67,6 +67,14 @@ def test_cached_decoding_equals_teacher_forcing(model, params, batch):
     whole = logits(model, params, batch)
     assert float(jnp.std(whole)) > 0.1
     np.testing.assert_allclose(cached(params), whole, atol=1e-5)
+    np.testing.assert_allclose(cached(model.apart(dict(params))), whole, atol=1e-5)
+
+
+def test_layers_apart_are_the_same_parameters(model, params):
+    apart = model.apart(left := dict(params))
+    assert not left and sum(isinstance(x, list) for x in apart.values()) > 10
+    for path, value in model.together(apart).items():
+        np.testing.assert_array_equal(value, params[path], err_msg=path)
 
 
 def test_a_position_depends_on_earlier_targets_alone(model, params, batch):
