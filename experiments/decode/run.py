@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "decode" / "cache"),
 }
 COUNTS = {"debug": 20, "tiny": 40, "small": 15, "base": 6}  # calls a job and round
+BATCHED = ("debug", "tiny")
 PARTS = ("whole", "encode", "decode")
 
 
@@ -44,7 +45,9 @@ def compete(name: str, vocab: int, args: argparse.Namespace) -> dict[str, dict]:
         writer.close()
     ours = Side([sys.executable, str(HERE / "ours.py"), "serve", *where], environment)
     peer = Side([args.peer_python, str(HERE / "peer.py"), *where], environment)
-    jobs = [(ours, "ours", job) for job in (*PARTS, "start", "free", "batch", "bandwidth")]
+    jobs = [(ours, "ours", job) for job in (*PARTS, "start", "free", "bandwidth")]
+    if name in BATCHED:
+        jobs.append((ours, "ours", "batch"))
     for mode in args.modes:
         jobs += [(peer, mode, f"{mode}_{part}") for part in PARTS]
     jobs.append((peer, "peer", "bandwidth"))
@@ -85,10 +88,10 @@ def rows(name: str, vocab: int, found: dict[str, dict], modes: list[str]) -> lis
         row(f"{prefix}_decode_ms_vs_reading_its_weights", ms["ours_decode"], [SLOTS * bound], "ms"),
         row(f"{prefix}_token_ms_vs_free", token, free, "ms"),
     ]
-    alone, together = (
-        [n * 1e3 / x for x in ms[key]] for n, key in ((1, "ours_whole"), (8, "ours_batch"))
-    )
-    result.append(row(f"{prefix}_actions_per_s_batch_8_vs_1", together, alone, "1/s", -1))
+    if name in BATCHED:
+        alone = [1e3 / x for x in ms["ours_whole"]]
+        together = [8e3 / x for x in ms["ours_batch"]]
+        result.append(row(f"{prefix}_actions_per_s_batch_8_vs_1", together, alone, "1/s", -1))
     read = {side: [2**30 / x / 1e6 for x in ms[f"{side}_bandwidth"]] for side in ("ours", "peer")}
     return [*result, row(f"{prefix}_bandwidth", read["ours"], read["peer"], "GB/s", -1)]
 
