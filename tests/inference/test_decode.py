@@ -1,6 +1,6 @@
 """Only valid actions, and text as if no constraint existed: random weights, mixed batches."""
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from rt2.inference import constraint, decode
+from rt2.models import variants
+from rt2.models.build import Model
 from rt2.tokenizer import EOS
 
 
@@ -56,19 +58,46 @@ def test_robot_rows_are_valid_and_text_rows_untouched(policy, preprocess, rows):
     assert np.mean(valid) < 0.5
 
 
-def test_restricted_head_is_full_head_and_mask(policy, preprocess, rows):
-    table = constraint.action_table(preprocess.vocabulary, preprocess.codecs["arm"].spec)
-    mask = constraint.position_mask(table, policy.model.config.text.rows, len(table))
-    image, prefix = rows["image"][:250], rows["prefix"][:250]
-    module = functools.partial(policy.model.module)
-    restricted = jax.jit(lambda p: decode.actions(module(p), image, prefix, jnp.asarray(table)))
+@pytest.fixture(scope="module", params=["debug", "palme_debug"])
+def family(request):
+    """A model of each family, drawn wide so that rows differ."""
+    config = variants.config(request.param, vocab=512, dtype="float32", remat="none", image_size=64)
+    if request.param == "debug":  # a random tied one repeats its last token
+        text = dataclasses.replace(config.text, tied_head=False, mimetic=False)
+        config = dataclasses.replace(config, text=text)
+    model = Model(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    return model, {path: 2 * value if value.ndim > 1 else value for path, value in params.items()}
+
+
+def test_restricted_head_is_full_head_and_mask(family):
+    """10,000 rows of 8 slots, the grammar another one in each of 5 calls; a row alone is as in it.
+
+    What a slot allows is drawn: 2 to 64 tokens anywhere in the vocabulary.
+    """
+    model, params = family
+    rng = np.random.default_rng(4)
+    restricted = jax.jit(lambda i, t, table: decode.actions(model.module(params), i, t, table))
     full = jax.jit(
-        lambda p: decode.mixed(module(p), image, prefix, jnp.ones(250, bool), jnp.asarray(mask))
+        lambda i, t, mask: decode.mixed(model.module(params), i, t, jnp.ones(len(t), bool), mask)
     )
-    one, other = restricted(policy.params), full(policy.params)
-    np.testing.assert_array_equal(one.tokens, other.tokens)
-    np.testing.assert_allclose(one.log_prob, other.log_prob, atol=1e-4)
-    assert len(np.unique(one.tokens, axis=0)) > 50
+    found = []
+    for _ in range(5):
+        table = np.full((8, 64), -1, np.int32)
+        for slot in table:
+            count = rng.integers(2, 65)
+            slot[:count] = rng.permutation(np.arange(2, 512))[:count]
+        image = rng.integers(0, 256, (2000, 1, 64, 64, 3)).astype(np.uint8)
+        prefix = rng.integers(3, 512, (2000, 6)).astype(np.int32)
+        one = restricted(image, prefix, table)
+        other = full(image, prefix, constraint.position_mask(table, model.config.text.rows, 8))
+        np.testing.assert_array_equal(one.tokens, other.tokens)
+        np.testing.assert_allclose(one.log_prob, other.log_prob, atol=1e-4)
+        found.append(one.tokens)
+    assert len(np.unique(np.concatenate(found), axis=0)) > 2000
+    alone = restricted(image[:1], prefix[:1], table)
+    np.testing.assert_array_equal(alone.tokens[0], one.tokens[0])
+    np.testing.assert_allclose(alone.log_prob[0], one.log_prob[0], atol=1e-5)
 
 
 def test_log_prob_is_that_of_the_restricted_distribution(policy, preprocess, rows):
