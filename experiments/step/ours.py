@@ -77,6 +77,11 @@ def _gflops(shape: tuple[int, int, int], seconds: float) -> float:
     return 2 * m * k * n / float(np.median(times)) / 1e9
 
 
+def peak_mb() -> float:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Trains a few steps and prints what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,15 +105,17 @@ def main() -> None:
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1})
     make = functools.partial(init_state, settings)
     _, placed = sharding.lay_out(make, settings.model, "dp", mesh)
-    state = jax.jit(make, out_shardings=placed)(jax.random.key(0))
+    state = jax.block_until_ready(jax.jit(make, out_shardings=placed)(jax.random.key(0)))
     if args.mode == "write":
         save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
         print("{}")
         return
     params = state.params
-    with safe_open(args.weights, "np") as file:  # one at a time: the peak shall be the step's
-        for path in params:
-            params[path] = jax.device_put(file.get_tensor(path), placed.params[path])
+    for path in params:  # the peak shall be the step's: an open file's pages would count
+        with safe_open(args.weights, "np") as file:
+            loaded = jax.device_put(file.get_tensor(path), placed.params[path])
+        params[path] = jax.block_until_ready(loaded)
+    start_mb = peak_mb()
     step = make_step(settings, placed, mesh)
     stream = batches(size)
     losses, seconds = [], []
@@ -133,7 +140,8 @@ def main() -> None:
         "seconds": seconds,
         "cpu_seconds_last": time.process_time() - cpu,
         "first_step_seconds": first,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "start_peak_rss_mb": start_mb,
+        "peak_rss_mb": peak_mb(),
         "parameters": settings.model.size,
     }
     print(json.dumps(figures))

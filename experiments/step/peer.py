@@ -164,6 +164,11 @@ def norm(there: str, ours: dict, here: str, layer: int | None = None) -> dict:
     return state
 
 
+def peak_mb() -> float:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Trains a few steps and prints what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -176,6 +181,7 @@ def main() -> None:
     size = SIZES[args.size]
     twin = Twin(size)
     load_weights(twin, args.weights, size)
+    start_mb = peak_mb()
     optimizer = T5xAdafactor(
         twin.parameters(), lr=RATE, scale_parameter=True, relative_step=False, warmup_init=False
     )
@@ -216,7 +222,8 @@ def main() -> None:
         "update_seconds": update,
         "cpu_seconds_last": time.process_time() - cpu,
         "first_step_seconds": first,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "start_peak_rss_mb": start_mb,
+        "peak_rss_mb": peak_mb(),
         "parameters": sum(p.numel() for p in twin.parameters()),
     }
     print(json.dumps(figures))

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "step" / "cache"),
 }
+MARK = "<!-- table of results.json, by run.py -->"
 SAME_LOSS = 1e-3  # largest relative difference of the sides' losses over all steps
 
 
@@ -69,6 +70,9 @@ def rows(name: str, runs: dict[str, list[dict]], flops: float, products: dict) -
     }
     # of the last round alone, whose programs come from the caches of both sides
     memory = {side: [r[-1]["peak_rss_mb"]] for side, r in runs.items()}
+    for side, r in runs.items():
+        if r[-1]["start_peak_rss_mb"] >= memory[side][0]:
+            sys.exit(f"{name} {side}: loading took more memory than the step; nothing is shown")
     found = []
     for peer in [side for side in runs if side != "ours"]:
         for key, unit, values, better in (
@@ -105,6 +109,30 @@ def row(name: str, ours: float, peer: float | None, ratio: float | None, unit: s
     return {"name": name, **plain, "unit": unit, "n": None, "interval": None}
 
 
+def table(found: list[dict]) -> str:
+    """The README's table of these rows."""
+    by_name = {one["name"]: one for one in found}
+    lines = [
+        "| size | examples/s | eager PyTorch | compiled | peak MB | eager | compiled "
+        "| share of a product's speed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in [name for name in SIZES if f"{name}_examples_per_s_vs_eager" in by_name]:
+        cells = [f"`{name}`"]
+        for key in ("examples_per_s", "peak_rss_mb"):
+            peers = [by_name[f"{name}_{key}_vs_{mode}"] for mode in ("eager", "compiled")]
+            cells.append(f"{peers[0]['ours']:,}")
+            cells += [f"{one['peer']:,} ({one['ratio']:.2f}x)" for one in peers]
+        shares = [
+            one["ratio"]
+            for key, one in by_name.items()
+            if key.startswith(f"{name}_gflops_vs_product")
+        ]
+        cells.append(f"{min(shares):.0%} to {max(shares):.0%}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measures every size and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -137,6 +165,10 @@ def main() -> None:
             new = {one["name"] for one in found}
             kept = [one for one in kept if one["name"] not in new]
             file.write_text(json.dumps(kept + found, indent=2) + "\n")
+            readme = HERE / "README.md"
+            start, _, rest = readme.read_text().partition(MARK)
+            end = rest.partition(MARK)[2]
+            readme.write_text(f"{start}{MARK}\n{table(kept + found)}\n{MARK}{end}")
 
 
 if __name__ == "__main__":
