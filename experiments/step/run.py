@@ -24,10 +24,12 @@ from sizes import SIZES  # noqa: E402
 
 from rt2.evaluate import provenance  # noqa: E402
 
-# Of both sides: large pages, which spare the kernel most of the clearing of fresh memory.
+# Of both sides: large pages, which spare the kernel most of the clearing of fresh memory, and one
+# heap that gives back what it frees, so that the peak is what is in use and not the heap's holes.
+HEAP = ("hugetlb=1", "arena_max=1", "mmap_threshold=4194304")
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{setting}" for setting in HEAP),
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "step" / "cache"),
 }
 MARK = "<!-- table of results.json, by run.py -->"
