@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rt2.sim import goals, physics, pictograms, render
+from rt2.sim import backgrounds, goals, physics, pictograms, render
 
 INSTRUCTIONS = {
     "reach": ("move to the {target}", "go to the {target}", "reach the {target}"),
@@ -47,6 +47,7 @@ class Scene:
     names: N English names; positions: float64 [N, 2] metres; angles: float64 [N] radians; effector:
     float64 [2] metres; tint: board colour, RGB 0..255; target: a row of `names`; goal: where it is
     to be, None where it is only to be reached. instruction: the sentence given to the robot.
+    background: what kind of board it is; backdrop: the seed of one that is not the robot's own.
     """
 
     task: str
@@ -58,17 +59,34 @@ class Scene:
     target: int
     goal: goals.Goal | None
     instruction: str
+    background: str
+    backdrop: int
+
+    def board(self, size: int) -> np.ndarray:
+        """Returns the empty board: uint8 [size, size, 3]."""
+        if self.background == "board":
+            return render.board(size, self.tint)
+        rng = np.random.default_rng(self.backdrop)
+        return backgrounds.draw(rng, size, backgrounds.BOARDS[self.background])
 
 
 def sample(
-    rng: np.random.Generator, task: str, names: Sequence[str], language: str = "en"
+    rng: np.random.Generator,
+    task: str,
+    names: Sequence[str],
+    language: str = "en",
+    say: str | None = None,
+    background: str = "board",
 ) -> Scene:
     """Returns a random scene of these objects: first the target, then the one its goal refers to.
 
-    Raises ValueError for an unknown task or language, a name twice, or a number of objects out of
-    range, or a name that is no pictogram's.
+    say: what the instruction calls the target, by default its name. background: "board", the
+    robot's own, or a key of `backgrounds.BOARDS`.
+
+    Raises ValueError for an unknown task, language or background, a name twice, or a number of
+    objects out of range, or a name that is no pictogram's.
     """
-    _check(task, names, language)
+    _check(task, names, language, background)
     positions, effector, goal = _layout(rng, task, len(names))
     said = [pictograms.load().translate(name, language) for name in names]
     template = INSTRUCTIONS[task][rng.integers(len(INSTRUCTIONS[task]))]
@@ -82,18 +100,22 @@ def sample(
         target=0,
         goal=goal,
         instruction=template.format(
-            target=said[0],
+            target=say or said[0],
             other=said[1] if task in WITH_OTHER else "",
             words=goal.words if goal else "",
         ),
+        background=background,
+        backdrop=int(rng.integers(2**31)),
     )
 
 
-def _check(task: str, names: Sequence[str], language: str) -> None:
+def _check(task: str, names: Sequence[str], language: str, background: str) -> None:
     if task not in TASKS:
         raise ValueError(f"no task is called {task!r}; tasks: {', '.join(TASKS)}")
     if language not in pictograms.LANGUAGES:
         raise ValueError(f"no language {language!r}; languages: {', '.join(pictograms.LANGUAGES)}")
+    if background not in (known := ("board", *backgrounds.BOARDS)):
+        raise ValueError(f"no background {background!r}; backgrounds: {', '.join(known)}")
     least = 2 if task in WITH_OTHER else 1
     if not least <= len(names) <= MAX_OBJECTS:
         raise ValueError(f"{task} takes {least} to {MAX_OBJECTS} objects, not {len(names)}")

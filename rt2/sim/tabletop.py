@@ -29,7 +29,7 @@ MAX_STEPS = {"reach": 30, "push": 80, "place": 100, "beside": 100, "shift": 80, 
 DEFAULT_OBJECTS = 3
 MIN_IMAGE_SIZE = 32  # pixels; an object is then 9 across
 
-_RESET_OPTIONS = ("task", "objects", "pool", "num_objects", "language")
+_RESET_OPTIONS = ("task", "objects", "pool", "num_objects", "language", "say", "background")
 _LETTERS = "".join(chr(code) for code in (*range(32, 127), *range(0xC0, 0x180)))
 
 
@@ -83,6 +83,7 @@ class TabletopEnv(gymnasium.Env):
             "pool": pool,
             "num_objects": num_objects,
             "language": language,
+            "background": "board",
         }
         low, high = physics.WORKSPACE_M
         self.action_space = gymnasium.spaces.Box(-MAX_STEP_M, MAX_STEP_M, (2,), np.float32)
@@ -104,11 +105,13 @@ class TabletopEnv(gymnasium.Env):
 
         options, all optional: "task", one of `scenes.TASKS`; "objects": English names, the first
         the target, the second what a goal refers to; or "pool" and "num_objects" to draw them;
-        "language" of the instruction. Raises ValueError for an unknown option, task, language or
-        name.
+        "language" of the instruction; "say": what it calls the target, instead of its name;
+        "background": "board", "plain" or "patterned" (`rt2.sim.backgrounds`). Raises ValueError
+        for an unknown option, task, language, name or background.
         """
         super().reset(seed=seed)
         self._scene = self._sample(dict(options or {}))
+        self._boards: dict[int, np.ndarray] = {}
         self._world = physics.World(self._scene.positions, self._scene.angles, self._scene.effector)
         self._steps = 0
         return self._observation(), self._info()
@@ -134,7 +137,7 @@ class TabletopEnv(gymnasium.Env):
         """Returns the current picture at another size: uint8 [size, size, 3]."""
         scene, world = self.scene, self._world
         return render.tabletop_frame(
-            size, scene.tint, scene.names, world.positions, world.angles, world.effector
+            self._board(size), scene.names, world.positions, world.angles, world.effector
         )
 
     @property
@@ -164,7 +167,14 @@ class TabletopEnv(gymnasium.Env):
         names = chosen.get("objects")
         if names is None:
             names = self._draw(chosen["pool"], chosen["num_objects"])
-        return scenes.sample(self.np_random, chosen["task"], names, chosen["language"])
+        options = (chosen["language"], chosen.get("say"), chosen["background"])
+        return scenes.sample(self.np_random, chosen["task"], names, *options)
+
+    def _board(self, size: int) -> np.ndarray:
+        """The empty board of this episode: uint8 [size, size, 3]."""
+        if size not in self._boards:
+            self._boards[size] = self.scene.board(size)
+        return self._boards[size].copy()
 
     def _draw(self, pool: Sequence[str] | None, count: int) -> tuple[str, ...]:
         names = splits.load().seen_by_robot if pool is None else tuple(pool)

@@ -135,6 +135,7 @@ def test_a_bad_action_is_refused_and_changes_nothing(env, action, message):
         ({"num_objects": 0}, "num_objects 0"),
         ({"pool": ("hammer",)}, "pool of 1"),
         ({"language": "it"}, "en, es, fr, de"),
+        ({"background": "wood"}, "board, plain, patterned"),
     ],
 )
 def test_bad_options_are_refused(env, options, message):
