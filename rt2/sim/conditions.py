@@ -45,8 +45,12 @@ class Condition:
         """Returns the reset options of `TabletopEnv` for the episode of this seed."""
         rng = np.random.default_rng([_STREAM, seed])
         pool = getattr(splits.load(), self.pool)
-        found: dict[str, Any] = {"pool": pool, "background": self.background}
-        found["language"] = str(rng.choice(self.languages))
+        found: dict[str, Any] = {"background": self.background}
+        found["language"] = language = str(rng.choice(self.languages))
+        if language != "en":  # a name that is the same in English would tell nothing
+            translate = pictograms.load().translate
+            pool = tuple(name for name in pool if translate(name, language) != name)
+        found["pool"] = pool
         if self.num_objects:
             found["num_objects"] = self.num_objects
         if self.phrases:

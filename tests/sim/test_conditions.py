@@ -47,6 +47,7 @@ def test_languages_name_seen_objects_in_others_than_english():
     for scene, _ in begun("languages"):
         said = {pictograms.load().translate(scene.names[0], one) for one in conditions.FOREIGN}
         assert any(name in scene.instruction for name in said)
+        assert scene.names[0] not in scene.instruction.split()
         assert set(scene.names) <= set(splits.SEEN_BY_ROBOT)
 
 
