@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from rt2.inference.constraint import constrain
-from rt2.inference.sampling import Sampling, choose
+from rt2.inference.decoding import Sampling
+from rt2.inference.sampling import choose
 from rt2.models import partition
 from rt2.models.vision_language import VisionLanguage
 from rt2.tokenizer import EOS, PAD

@@ -14,7 +14,7 @@ import numpy as np
 
 from rt2 import checkpoint
 from rt2.inference import constraint, decode
-from rt2.inference.sampling import GREEDY, Decoding
+from rt2.inference.decoding import GREEDY, Decoding
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
@@ -212,6 +212,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
                 "units": [slot.unit for slot in codec.spec.slots],
                 "low": list(codec.low),
                 "high": list(codec.high),
+                "relative": [slot.is_change for slot in codec.spec.continuous],
             }
             | _state_bounds(preprocess, name)
             for name, codec in preprocess.codecs.items()

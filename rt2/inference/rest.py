@@ -2,7 +2,8 @@
 
 One request a connection. Whoever may not ask is told so before a byte of the body is read, and a
 body is read no further than its limit. The answer to /act is the action, a json-numpy array [D];
-the headers RT2-Terminate, RT2-Model and RT2-Id say the rest. Web pages (`Origin`) are refused.
+the headers RT2-Terminate, RT2-Model and RT2-Id say the rest. Where the policy holds there is no
+action: status 409, code `hold`. Web pages (`Origin`) are refused.
 """
 
 from __future__ import annotations
@@ -128,6 +129,9 @@ class RestServer:
             reply = await self._front.answer(session, message, "rest")
         finally:
             await self._front.close(session)
+        if reply.get("hold"):  # the answer has no place for the word
+            mass = f"the tokens of actions have {reply['allowed_mass']:.3g} of the probability"
+            raise Refusal("hold", f"{mass}; the arm is to stay", about=reply.get("id"))
         text = json_numpy.dumps(reply["actions"][0] if "actions" in reply else reply["text"])
         headers = {"RT2-Model": reply["model"]} | (
             {"RT2-Terminate": str(reply["terminate"]).lower()} if "terminate" in reply else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import functools
 import logging
 import pathlib
@@ -17,13 +18,17 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 
+from rt2.errors import ConfigError
 from rt2.inference.access import Access, ServeError, check_exposure, read_keys, read_tls
+from rt2.inference.decoding import Decoding
 from rt2.inference.front import Front
 from rt2.inference.logs import log_json
 from rt2.inference.model import Model, spawn
 from rt2.inference.refusal import Refusal
 from rt2.inference.rest import RestServer
 from rt2.inference.server import WebsocketServer
+
+KNOBS = dataclasses.fields(Decoding)
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         access = read_keys(args.token_file) if args.token_file else Access()
         tls = read_tls(args.tls_cert, args.tls_key) if args.tls_cert else None
         check_exposure(args.host, bool(access.keys), tls is not None or args.tls_proxy)
-        asyncio.run(_serve(args, access, tls))
-    except ServeError as error:
+        decoding = Decoding(**{knob.name: getattr(args, knob.name) for knob in KNOBS})
+        asyncio.run(_serve(args, decoding, access, tls))
+    except (ServeError, ConfigError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -75,8 +81,11 @@ async def run(
         await asyncio.wait([modelling])
 
 
-async def _serve(args: argparse.Namespace, access: Access, tls: ssl.SSLContext | None) -> None:
-    start = functools.partial(spawn, max_batch=args.max_batch)
+async def _serve(
+    args: argparse.Namespace, decoding: Decoding, access: Access, tls: ssl.SSLContext | None
+) -> None:
+    options = {"max_batch": args.max_batch, "decoding": dataclasses.asdict(decoding)}
+    start = functools.partial(spawn, options=options)
     model = Model(str(args.checkpoint), start, args.model_timeout)
     front, stop = Front(model, access, args.max_batch), asyncio.Event()
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
@@ -125,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--max-batch", type=int, default=8, help="requests decoded at once (default 8)")
     add("--model-timeout", type=float, default=30.0, help="seconds before a batch is given up")
+    how = parser.add_argument_group("how tokens are chosen")
+    for knob in KNOBS:
+        said = f"{knob.metadata['help']} (default {knob.default:g})"
+        flag, kind = "--" + knob.name.replace("_", "-"), type(knob.default)
+        how.add_argument(flag, type=kind, default=knob.default, help=said)
     return parser
 
 

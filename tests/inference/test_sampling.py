@@ -11,7 +11,8 @@ from scipy import stats
 
 from rt2.errors import ConfigError
 from rt2.inference import constraint, decode
-from rt2.inference.sampling import Decoding, Sampling, choose, truncate
+from rt2.inference.decoding import Decoding, Sampling
+from rt2.inference.sampling import choose, truncate
 from rt2.tokenizer import EOS, PAD
 
 
