@@ -90,7 +90,7 @@ class Front:
                 "image": list(observation.IMAGE_KEYS),
                 "instruction": list(observation.TEXT_KEYS),
                 "state": [*observation.STATE_KEYS, " + ".join(observation.DROID_STATE)],
-                "optional": [*observation.PASSED_KEYS, *request.KEYS],
+                "optional": [*observation.PASSED_KEYS, *observation.FLAG_KEYS, *request.KEYS],
                 "unused": list(observation.UNUSED_KEYS + observation.UNUSED_CAMERAS),
             }
         }

@@ -17,6 +17,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rt2.errors import ConfigError
 from rt2.inference.access import Access, ServeError, check_exposure, read_keys, read_tls
@@ -27,6 +28,9 @@ from rt2.inference.model import Model, spawn
 from rt2.inference.refusal import Refusal
 from rt2.inference.rest import RestServer
 from rt2.inference.server import WebsocketServer
+
+if TYPE_CHECKING:
+    from rt2.playground.playground import Playground
 
 KNOBS = dataclasses.fields(Decoding)
 
@@ -39,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if (args.tls_cert is None) != (args.tls_key is None):
         parser.error("--tls-cert and --tls-key belong together")
+    if args.ui and args.rest_port is None:
+        args.rest_port = args.port + 1 if args.port else 0
     if args.max_batch < 1:
         parser.error("--max-batch must be at least 1")
     log_json()
@@ -59,13 +65,14 @@ async def run(
     tls: ssl.SSLContext | None,
     stop: asyncio.Event,
     listening: Callable[[int, int | None], None],
+    playground: Playground | None = None,
 ) -> None:
     """Serves until `stop` is set, then finishes the requests in flight.
 
     `ports` are those of websockets and, unless None, HTTP; `listening` is given them as the system
     chose. Raises ServeError where a port cannot be had or the checkpoint cannot be loaded.
     """
-    websockets, rest = WebsocketServer(front), RestServer(front)
+    websockets, rest = WebsocketServer(front), RestServer(front, playground)
     port = await websockets.listen(host, ports[0], tls)
     listening(port, None if ports[1] is None else await rest.listen(host, ports[1], tls))
     modelling, stopping = asyncio.create_task(front.run()), asyncio.create_task(stop.wait())
@@ -99,10 +106,24 @@ async def _serve(
         print(f"listening on ws{secure}://{shown}:{port}", flush=True)
         if rest is not None:
             print(f"OpenVLA's form: http{secure}://{shown}:{rest}/act", flush=True)
+        if args.ui:
+            print(f"playground: http{secure}://{shown}:{rest}/", flush=True)
 
     print(f"Loading and compiling {args.checkpoint} ...", flush=True)
     tasks.add(asyncio.create_task(_say_ready(model)))
-    await run(front, args.host, (args.port, args.rest_port), tls, stop, listening)
+    ui = _playground(front) if args.ui else None
+    await run(front, args.host, (args.port, args.rest_port), tls, stop, listening, ui)
+
+
+def _playground(front: Front) -> Playground:
+    """The page; the simulator that it shows is loaded for it alone."""
+    try:
+        from rt2.playground.playground import Playground
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"--ui needs the simulator, and {error.name} is not installed: pip install -e '.[sim]'"
+        ) from None
+    return Playground(front)
 
 
 async def _say_ready(model: Model) -> None:
@@ -126,6 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", type=str, default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     add("--port", type=int, default=8000, help="of websockets; 0 picks a free one (default 8000)")
     add("--rest-port", type=int, help="also serve OpenVLA's POST /act over HTTP here")
+    parser.add_argument(
+        "--ui", action="store_true", help="a page to try the policy in, on the REST port (PORT + 1)"
+    )
     add("--token-file", help="keys that clients must send, one a line: [ask|act|admin] KEY")
     add("--tls-cert", help="PEM file with the certificate chain")
     add("--tls-key", help="PEM file with its key")
