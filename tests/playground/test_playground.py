@@ -1,14 +1,18 @@
 """The page of `--ui`: what it may ask, who may ask, and that it works in a browser."""
 
+import importlib.util
 import json
+import random
 import re
 import urllib.request
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from rt2.inference import json_numpy, serve
 from rt2.inference.access import ServeError
+from rt2.inference.wire import WireError
 from rt2.playground.playground import FRAME, Episode, Scene
 from rt2.sim.tabletop import TabletopEnv
 from tests.inference.serving import StubPolicy, always, get, http, post, serving
@@ -137,6 +141,26 @@ def test_an_episode_that_is_over_takes_no_more_moves(served):
     body = {"scene": scene(np.zeros((30, 2))), "text": "go", "mode": "action"}
     status, told = asked(served, "/ui/ask", body)
     assert status == 409 and "is over" in told["message"]
+
+
+def test_hostile_messages_are_refused_like_any_others(served, project):
+    path = project / "experiments" / "serving" / "fuzz.py"
+    spec = importlib.util.spec_from_file_location("fuzz", path)
+    spec.loader.exec_module(fuzz := importlib.util.module_from_spec(spec))
+    rng, codes = random.Random(0), Counter()
+    for number in range(400):
+        body = {"scene": scene(MOVES), "text": "go", "mode": rng.choice(["action", "vqa"])}
+        place = rng.choice([body, body["scene"]])
+        place[rng.choice([*place, "else"])] = rng.choice(fuzz.HOSTILE)
+        try:
+            sent = json_numpy.dumps(body).encode("utf-8", "surrogatepass")
+        except (WireError, TypeError):
+            sent = b"{"
+        sent = sent if number % 2 else fuzz.mutated(sent, rng)
+        status, told, _ = post(served.rest, sent, rng.choice(["/ui/ask", "/ui/scene"]))
+        codes[200 if status == 200 else json.loads(told)["code"]] += 1
+        assert status == 200 or not fuzz.LEAK.search(told.decode())
+    assert set(codes) <= {200, "bad_request", "conflict"} and codes["bad_request"] > 300, codes
 
 
 ORIGINS = {
