@@ -52,7 +52,7 @@ train: $(installed) $(train_data) ## train CONFIG in WORKDIR (environment and da
 eval: $(installed) ## evaluate the checkpoint in WORKDIR and write WORKDIR/report.html
 	$(evaluate) $(ARGS)
 
-serve: $(installed) ## serve the checkpoint in WORKDIR to robots (loopback)
+serve: $(installed) ## serve the checkpoint in WORKDIR to robots, on loopback (ARGS=--ui: a page to try it in)
 	$(bin)/python -m rt2.inference.serve --checkpoint=$(WORKDIR) $(ARGS)
 
 export: $(installed) ## export the checkpoint in WORKDIR to BUNDLE, which runs without this package

@@ -72,6 +72,7 @@ setup(
     packages=find_packages(include=["rt2", "rt2.*"]),
     package_data={
         **{name: ["*.css"] for name in ("rt2.data.inspect", "rt2.evaluate", "rt2.page")},
+        "rt2.playground": ["*.html"],
         "rt2.sim": ["phrases/*.json"],
     },
     install_requires=CORE,

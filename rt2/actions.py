@@ -17,6 +17,7 @@ import numpy as np
 
 from rt2.errors import UserError
 
+CHANGES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw")  # slots in which zero moves nothing
 STOP, GO_ON = 0, 1  # values of the terminate slot; the paper's mid-task examples begin with 1
 
 
@@ -32,6 +33,12 @@ class Slot:
     bins: int = 256
     unit: str = ""
     kind: Literal["continuous", "terminate"] = "continuous"
+
+    @property
+    def is_change(self) -> bool:
+        """Whether its number is added to where the robot is (dx); if not, it is the place itself
+        (gripper), or nobody has said."""
+        return self.name in CHANGES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Asks a server through the unmodified openpi-client package; prints a JSON object of findings.
 
 Runs in an environment of its own, which has openpi-client and not this project:
-python client.py PORT REQUESTS
+python client.py PORT REQUESTS, or python client.py PORT REQUESTS hold where every reply is to hold
 """
 
 import json
@@ -65,10 +65,26 @@ def refusal(port: int, observation: dict) -> str:
     return "nothing was raised"
 
 
+def held(policy: WebsocketClientPolicy, requests: int) -> int:
+    """How many replies say that they hold and move nothing, or are refused with that word."""
+    stayed, rng = 0, np.random.default_rng(1)
+    for _ in range(requests):
+        image = rng.integers(0, 256, (240, 320, 3), np.uint8)
+        try:
+            reply = policy.infer(forms(image)["libero"])
+            stayed += reply["hold"] is True and not reply["actions"].any()
+        except RuntimeError as error:
+            stayed += '"code": "hold"' in str(error)
+    return stayed
+
+
 def main() -> None:
     """Asks, checks, prints."""
     port, requests = int(sys.argv[1]), int(sys.argv[2])
     policy = WebsocketClientPolicy("127.0.0.1", port)
+    if sys.argv[3:] == ["hold"]:
+        print(json.dumps({"held": int(held(policy, requests))}))
+        return
     metadata = policy.get_server_metadata()
     described = metadata["datasets"][metadata["dataset"]]
     rng = np.random.default_rng(0)

@@ -73,13 +73,14 @@ def client_environment(folder: Path) -> Path:
     return python
 
 
-def ask(python: Path, checkpoint: Path, requests: int) -> dict:
+def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> dict:
     """Serves `checkpoint` and returns what client.py finds; the server must end with code 0."""
     command = [sys.executable, "-m", "rt2.inference.serve", f"--checkpoint={checkpoint}"]
-    server = subprocess.Popen([*command, "--port=0"], stdout=subprocess.PIPE, text=True)
+    command += ["--port=0", "--max-batch=1", *(["--hold-below=1"] if hold else [])]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         port = _port(server)
-        client = [python, HERE / "client.py", port, str(requests)]
+        client = [python, HERE / "client.py", port, str(requests), *(["hold"] if hold else [])]
         done = subprocess.run(client, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"the client failed:\n{done.stderr}")
@@ -117,6 +118,7 @@ def rows(found: dict, requests: int) -> list[dict]:
         middle = round(statistics.median(times), 2)
         made.append(row(name, middle, "ms", len(times), [round(low, 2), round(high, 2)]))
     refused = "imagse: unknown" in found["refusal"] and "Traceback" not in found["refusal"]
+    made.append(row("held_still", found["held"], "replies", requests))
     made.append(row("chunk_broker_steps", int(found["broker"]), "steps", 1))
     made.append(row("bad_key_refused_by_name", int(refused), "requests", 1))
     made.append(row("server_exit_code", found["server_exit"], "", 1))
@@ -135,6 +137,7 @@ def main() -> None:
         python = client_environment(Path(folder) / "env")
         checkpoint = args.checkpoint or random_checkpoint(Path(folder) / "random")
         found = ask(python, checkpoint, requests)
+        found |= {"held": ask(python, checkpoint, requests, hold=True)["held"]}
     made = rows(found, requests)
     print("metadata:", ", ".join(found["metadata"]))
     for row in made:
@@ -143,6 +146,7 @@ def main() -> None:
     if not args.quick:
         (HERE / "results.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
     wrong = [form for form, n in found["valid"].items() if n < requests]
+    wrong += ["held_still"] if found["held"] < requests else []
     wrong += [row["name"] for row in made[-3:-1] if not row["ours"]]
     if wrong or found["server_exit"]:
         sys.exit(f"wrong: {', '.join(wrong) or 'exit code of the server'}")

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import openpi_loop
 from websockets.asyncio.client import connect
 
 from rt2.inference import wire
@@ -31,16 +32,18 @@ def reload_under_traffic(steps: Path, workdir: Path, count: int, damaged: set[in
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port, rest = _ports(server)
-        traffic = Traffic(port)
-        outcomes = [
-            _reload(rest, steps, workdir, step, step in damaged) for step in range(2, count + 2)
-        ]
-        traffic.end()
+        with openpi_loop.Loop(port, ACT) as loop:
+            traffic = Traffic(port)
+            outcomes = [
+                _reload(rest, steps, workdir, step, step in damaged) for step in range(2, count + 2)
+            ]
+            traffic.end()
+            beside = loop.end()
     finally:
         server.terminate()
         server.wait(20)
     refused = sum(outcome != 200 for outcome in outcomes)
-    return {"reloads": len(outcomes), "refused": refused, **traffic.counts}
+    return {"reloads": len(outcomes), "refused": refused, "openpi": beside, **traffic.counts}
 
 
 def _reload(rest: int, steps: Path, workdir: Path, step: int, damage: bool) -> int:

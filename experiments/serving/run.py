@@ -7,7 +7,6 @@ python experiments/serving/run.py --quick    about a minute, prints only
 import argparse
 import asyncio
 import datetime
-import importlib.util
 import json
 import sys
 import tempfile
@@ -19,16 +18,18 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import fuzz  # noqa: E402
+import openpi_loop  # noqa: E402
 import reloads  # noqa: E402
 import trials  # noqa: E402
 
 
 def fuzzed(count: int) -> list[tuple]:
-    """Rows on hostile messages."""
-    with trials.Stub(0, 8) as stub:
+    """Rows on hostile messages, with openpi's own loop beside them."""
+    with trials.Stub(0, 8) as stub, openpi_loop.Loop(stub.port) as loop:
         asyncio.run(fuzz.fuzz(stub.port, stub.rest, max(500, count // 20), seed=1000))
         before = stub.rss()
         found = asyncio.run(fuzz.fuzz(stub.port, stub.rest, count))
+        beside = loop.end()
         grown, alive = stub.rss() - before, stub.process.poll() is None
         restarts = stub.get("/readyz") != 200
     print(dict(found.outcomes), found.wrong[:3])
@@ -39,6 +40,18 @@ def fuzzed(count: int) -> list[tuple]:
         ("fuzz_leaks", found.leaks, "messages", n),
         ("fuzz_wrong_codes", len(found.wrong), "messages", n),
         ("fuzz_rss_growth", round(grown, 1), "MB", n),
+        *looped("fuzz", beside),
+    ]
+
+
+def looped(name: str, found: dict) -> list[tuple]:
+    """Rows on openpi's own loop beside something else."""
+    high, spread = p99(found["round_trip_ms"])
+    print(found["failed"], found["wrong"])
+    bad = sum(found["failed"].values()) + sum(found["wrong"].values())
+    return [
+        (f"{name}_openpi_failed", bad, "steps", found["steps"]),
+        (f"{name}_openpi_p99", high, "ms", found["steps"], spread),
     ]
 
 
@@ -88,18 +101,18 @@ def disturbed(part: int) -> list[tuple]:
 
 def reloaded(count: int, damaged: set[int]) -> list[tuple]:
     """Rows on reloads of real checkpoints under traffic."""
-    path = HERE.parent / "openpi_client" / "run.py"
-    spec = importlib.util.spec_from_file_location("openpi_client_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     with tempfile.TemporaryDirectory() as folder:
-        steps = module.random_checkpoint(Path(folder) / "store", steps=count + 1) / "checkpoints"
+        steps = (
+            openpi_loop.client_run.random_checkpoint(Path(folder) / "store", steps=count + 1)
+            / "checkpoints"
+        )
         found = reloads.reload_under_traffic(steps, Path(folder) / "served", count, damaged)
     return [
         ("reload_failed_requests", found["failed"], "requests", found["requests"]),
         ("reload_mixed_versions", found["mixed"], "requests", found["requests"]),
         ("reload_damaged_refused", found["refused"], "reloads", len(damaged)),
         ("reload_models_served", found["models"], "models", found["reloads"]),
+        *looped("reload", found["openpi"]),
     ]
 
 
@@ -108,6 +121,7 @@ LIMITS = {
         ("fuzz_server_deaths", "fuzz_hangs_over_1s", "fuzz_leaks", "fuzz_wrong_codes"), 0
     ),
     **dict.fromkeys(("reload_failed_requests", "reload_mixed_versions"), 0),
+    **dict.fromkeys(("fuzz_openpi_failed", "reload_openpi_failed"), 0),
     **dict.fromkeys(("load_health_p99_batch8", "load_health_p99_batch1"), 50),
     **{"fuzz_rss_growth": 20, "slow_gone_after": 16, "oversized_rss_growth": 16},
     **{"kill_recovery_max": 10, "kill_replies_past_deadline": 0, "stop_seconds_max": 5},

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from rt2.inference.constraint import constrain
-from rt2.inference.sampling import Sampling, choose
+from rt2.inference.decoding import Sampling
+from rt2.inference.sampling import choose
 from rt2.models import partition
 from rt2.models.vision_language import VisionLanguage
 from rt2.tokenizer import EOS, PAD
@@ -26,12 +27,15 @@ class Decoded(NamedTuple):
 
     log_prob is under the distribution that is renormalised over the allowed tokens, before any
     temperature. mass float32 [B, A], where asked for: the part of the whole vocabulary's
-    probability that the allowed tokens have in each slot; 1 where all are allowed.
+    probability that the allowed tokens have in each slot; 1 where all are allowed. spread float32
+    [B, A, K], where asked for: the probability of every allowed token, of the same distribution as
+    log_prob; 0 where a slot allows fewer.
     """
 
     tokens: Array
     log_prob: Array
     mass: Array | None = None
+    spread: Array | None = None
 
 
 def actions(
@@ -41,6 +45,7 @@ def actions(
     table: Array,
     sampling: Sampling | None = None,
     mass: bool = False,
+    spread: bool = False,
 ) -> Decoded:
     """One action for every row: the logits of the allowed tokens alone are computed.
 
@@ -56,16 +61,18 @@ def actions(
         choice = choose(logits, position, sampling)
         share = None
         if mass:
-            every = jax.nn.logsumexp(module.logits(hidden), axis=-1)
-            share = jnp.exp(jax.nn.logsumexp(logits, axis=-1) - every)
+            whole = jax.nn.logsumexp(module.logits(hidden), axis=-1)
+            share = jnp.exp(jax.nn.logsumexp(logits, axis=-1) - whole)
         token = allowed[choice]
-        return (token, cache, log_prob + _gained(logits, choice)), (token, share)
+        every = jax.nn.softmax(logits) if spread else None
+        return (token, cache, log_prob + _gained(logits, choice)), (token, share, every)
 
     rows = prefix.shape[0]
     first = (jnp.full(rows, PAD, jnp.int32), cache, jnp.zeros(rows))
     positions = jnp.arange(len(table))
-    (_, _, log_prob), (tokens, shares) = jax.lax.scan(step, first, (positions, table))
-    return _whole(Decoded(tokens.T, log_prob, shares.T if mass else None))
+    (_, _, log_prob), made = jax.lax.scan(step, first, (positions, table))
+    tokens, shares, spreads = jax.tree.map(lambda x: x.swapaxes(0, 1), made)
+    return _whole(Decoded(tokens, log_prob, shares, spreads))
 
 
 def mixed(

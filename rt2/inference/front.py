@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """One connection: its role, the model it began with, the last number it sent."""
+    """One connection: its role, its model, its last number, its last action of each data set."""
 
     role: str
     model: str
     seq: int = -1
+    moved: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Front:
                 "image": list(observation.IMAGE_KEYS),
                 "instruction": list(observation.TEXT_KEYS),
                 "state": [*observation.STATE_KEYS, " + ".join(observation.DROID_STATE)],
-                "optional": [*observation.PASSED_KEYS, *request.KEYS],
+                "optional": [*observation.PASSED_KEYS, *observation.FLAG_KEYS, *request.KEYS],
                 "unused": list(observation.UNUSED_KEYS + observation.UNUSED_CAMERAS),
             }
         }
@@ -163,6 +164,7 @@ class Front:
         session.seq = asked.seq
 
     async def _reset(self, session: Session) -> None:
+        session.moved.clear()
         if self.model.current != session.model:
             before, session.model = session.model, self.model.current
             self.model.use(session.model)
@@ -181,7 +183,8 @@ class Front:
     async def _decoded(self, session: Session, asked: request.Request) -> dict[str, Any]:
         if not self.model.ready.is_set():
             raise Refusal("unavailable", "the model starts", retry_after=2.0)
-        if session.model not in self.model.greetings:
+        greeting = self.model.greetings.get(session.model)
+        if greeting is None:
             raise Refusal(
                 "unavailable", "this session's model is gone; connect anew", retry_after=0.0
             )
@@ -192,9 +195,27 @@ class Front:
         self._queue.put(row, retry_after=round(2 * self._batch_seconds, 3))
         try:
             async with asyncio.timeout_at(deadline):
-                return await reply
+                return self._settled(session, greeting, asked, await reply)
         except TimeoutError:
             raise Refusal("deadline", f"no action within {asked.seconds:g} s") from None
+
+    def _settled(
+        self,
+        session: Session,
+        greeting: dict[str, Any],
+        asked: request.Request,
+        reply: dict[str, Any],
+    ) -> dict[str, Any]:
+        """The reply as it is sent: where it holds, its action moves nothing in anybody's hands."""
+        if "actions" not in reply:
+            return reply
+        dataset = asked.observation.get("dataset", greeting["dataset"])
+        before = session.moved.get(dataset)
+        if not reply.get("hold"):
+            session.moved[dataset] = reply["actions"][-1]
+            return reply
+        self.metrics.holds.inc()
+        return reply | {"actions": still(greeting["datasets"][dataset]["relative"], before)}
 
     async def _feed(self) -> None:
         """Gives the model one batch after the other."""
@@ -229,6 +250,20 @@ class Front:
                 row.reply.set_result(reply_of(outcome["reply"], model, spent))
             else:
                 row.reply.set_exception(_refused(outcome["error"]))
+
+
+def still(relative: list[bool], before: np.ndarray | None) -> np.ndarray:
+    """The action float32 [1, D] that leaves an arm where it is.
+
+    Zero where numbers are changes, and what was said before where they are places. Raises Refusal
+    (hold) where nothing was: the place is the robot's to know.
+    """
+    if before is None and not all(relative):
+        raise Refusal(
+            "hold", "the model meant to say something else than an action, and there is none before"
+        )
+    stays = np.zeros(len(relative)) if before is None else np.where(relative, 0, before)
+    return stays.astype(np.float32)[None]
 
 
 def _refused(error: dict[str, str] | None) -> Refusal:

@@ -14,6 +14,7 @@ PUBLIC_KEYS = (
     "action_vocabulary",
     "tokenizer",
     "step",
+    "decoding",
 )
 
 

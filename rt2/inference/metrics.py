@@ -23,6 +23,7 @@ class Metrics:
         self.seconds = Histogram(
             "rt2_request_seconds", "From request to reply", buckets=SECONDS, registry=registry
         )
+        self.holds = Counter("rt2_holds", "Replies that held the arm", registry=registry)
         self.rows = Histogram(
             "rt2_batch_rows", "Requests decoded at once", buckets=ROWS, registry=registry
         )

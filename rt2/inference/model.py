@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import json
 import logging
 import socket
 import subprocess
@@ -31,9 +32,9 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-def spawn(end: socket.socket, max_batch: int) -> subprocess.Popen[bytes]:
-    """Starts the model process with one end of a socket."""
-    command = [sys.executable, "-m", "rt2.inference.worker", str(end.fileno()), str(max_batch)]
+def spawn(end: socket.socket, options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Starts the model process with one end of a socket; it loads with `options`, plain values."""
+    command = [sys.executable, "-m", "rt2.inference.worker", str(end.fileno()), json.dumps(options)]
     return subprocess.Popen(command, pass_fds=[end.fileno()], stdin=subprocess.DEVNULL)
 
 

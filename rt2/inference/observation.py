@@ -24,12 +24,15 @@ MAX_INSTRUCTION = 512  # bytes of UTF-8
 IMAGE_KEYS = ("image", "observation/image", "observation/exterior_image_1_left", "images")
 TEXT_KEYS = ("instruction", "prompt")
 PASSED_KEYS = ("mode", "dataset")
+FLAG_KEYS = ("probabilities",)
 STATE_KEYS = ("state", "observation/state")
 DROID_STATE = ("observation/joint_position", "observation/gripper_position")  # one after the other
 UNUSED_KEYS = ("observation/wrist_image", "observation/wrist_image_left")
 MAIN_CAMERA = "cam_high"  # of ALOHA's four; the others are accepted and not used
 UNUSED_CAMERAS = ("cam_low", "cam_left_wrist", "cam_right_wrist")
-KNOWN_KEYS = IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + UNUSED_KEYS
+KNOWN_KEYS = (
+    IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + FLAG_KEYS + UNUSED_KEYS
+)
 
 # Invisible characters that make a text read differently from what it holds (Unicode TR 36).
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -40,7 +43,7 @@ class ObservationError(ValueError):
 
 
 def read(request: Any) -> dict[str, Any]:
-    """The observation of a decoded request: `image`, `instruction`; if given, state, mode, dataset.
+    """The observation of a decoded request: `image`, `instruction`; if given, state and the rest.
 
     Raises ObservationError on an unknown key, a missing or doubled one, an image that is not uint8
     RGB of at most `MAX_PIXELS`, an instruction that is empty, longer than `MAX_INSTRUCTION` or
@@ -60,6 +63,7 @@ def read(request: Any) -> dict[str, Any]:
         "instruction": _text(text_key, request[text_key], MAX_INSTRUCTION),
     }
     passed = {key: _text(key, request[key], 64) for key in PASSED_KEYS if key in request}
+    passed |= {key: _flag(key, request[key]) for key in FLAG_KEYS if key in request}
     return observation | _state(request) | passed
 
 
@@ -135,6 +139,12 @@ def _frame(key: str, frame: Any, channels_first: bool) -> np.ndarray:
             f"{key}: {pixels} pixels, at most {MAX_PIXELS} are taken; scale the image down first"
         )
     return frame
+
+
+def _flag(key: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise ObservationError(f"{key}: {type(value).__name__}, expected true or false")
+    return value
 
 
 def _text(key: str, value: Any, limit: int) -> str:

@@ -14,12 +14,12 @@ import numpy as np
 
 from rt2 import checkpoint
 from rt2.inference import constraint, decode
-from rt2.inference.sampling import GREEDY, Decoding
+from rt2.inference.decoding import GREEDY, Decoding
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
 MODES = ("action", "vqa")
-FIELDS = ("image", "instruction", "mode", "dataset", "state")
+FIELDS = ("image", "instruction", "mode", "dataset", "state", "probabilities")
 LARGEST_BATCH = 64  # rows of one call to the device; more are decoded in several
 
 Observation = Mapping[str, Any]
@@ -33,7 +33,8 @@ class Policy:
     {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
     "vqa", where `instruction` is the whole question; optional `dataset`, needed where the
     checkpoint knows several; `state` float [S], needed where the data set's actions are asked with
-    it (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored.
+    it (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored;
+    `probabilities` bool: whether the reply is to have those of the tokens of an action.
     """
 
     def __init__(
@@ -78,16 +79,19 @@ class Policy:
 
         A reply to a robot row has `actions` float32 [1, D] in the data set's units, `terminate`
         bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms. With
-        `decoding.hold_below`, that to a robot row also has `allowed_mass` float and `hold` bool.
+        `decoding.hold_below`, that to a robot row also has `allowed_mass` float and `hold` bool;
+        with `probabilities` in its observation, a list of those float32 [bins] of every slot, given
+        the slots before.
         Raises PreprocessError naming the field that does not fit.
         """
         replies: list[Reply | None] = [None] * len(observations)
         groups: dict[str | None, list[int]] = {}
         for i, observation in enumerate(observations):
             groups.setdefault(self._dataset(observation), []).append(i)
-        # greedy rows share a program; a draw would depend on which one, and beams and masses have
-        # programs of their own
-        text_rows = groups.pop(None, []) if decoding == GREEDY else []
+        # greedy rows share a program; a draw would depend on which one, and beams, masses and
+        # probabilities have programs of their own
+        asked = any(observation.get("probabilities") for observation in observations)
+        text_rows = groups.pop(None, []) if decoding == GREEDY and not asked else []
         if not groups:
             groups[None] = []
         for dataset, robot_rows in groups.items():
@@ -136,7 +140,9 @@ class Policy:
         )
         ready = time.perf_counter()
         numbers = [*numbers, *[0] * padding]
-        decoded = jax.device_get(self._run(dataset, image, prefix, is_action, numbers, decoding))
+        decoded = self._run(dataset, image, prefix, is_action, numbers, decoding)
+        asked = [bool(observation.get("probabilities")) for observation in observations]
+        decoded = jax.device_get(decoded if any(asked) else decoded._replace(spread=None))
         timing = {
             "preprocess_ms": 1e3 * (ready - began),
             "decode_ms": 1e3 * (time.perf_counter() - ready),
@@ -148,6 +154,9 @@ class Policy:
             if decoded.mass is not None:
                 least = float(decoded.mass[i].min())
                 reply |= {"allowed_mass": least, "hold": least < decoding.hold_below}
+            if asked[i] and is_action[i]:
+                slots = zip(self._tables[dataset], decoded.spread[i], strict=True)
+                reply["probabilities"] = [spread[ids >= 0] for ids, spread in slots]
             replies.append(reply)
         return replies
 
@@ -212,6 +221,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
                 "units": [slot.unit for slot in codec.spec.slots],
                 "low": list(codec.low),
                 "high": list(codec.high),
+                "relative": [slot.is_change for slot in codec.spec.continuous],
             }
             | _state_bounds(preprocess, name)
             for name, codec in preprocess.codecs.items()
@@ -251,7 +261,7 @@ def _bucket(rows: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="mass")
 def _decode_actions(model: Model, params: Params, image, prefix, table, sampling, *, mass):
-    return decode.actions(model.module(params), image, prefix, table, sampling, mass)
+    return decode.actions(model.module(params), image, prefix, table, sampling, mass, spread=True)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("length", "beams"))

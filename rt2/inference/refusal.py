@@ -16,6 +16,7 @@ CODES = {
     "too_slow": HTTPStatus.REQUEST_TIMEOUT,
     "conflict": HTTPStatus.CONFLICT,  # a replayed number, an arm that another client has
     "superseded": HTTPStatus.CONFLICT,  # by a newer observation of the same client
+    "hold": HTTPStatus.CONFLICT,  # the model meant to say something else than an action
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "busy": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -2,7 +2,9 @@
 
 One request a connection. Whoever may not ask is told so before a byte of the body is read, and a
 body is read no further than its limit. The answer to /act is the action, a json-numpy array [D];
-the headers RT2-Terminate, RT2-Model and RT2-Id say the rest. Web pages (`Origin`) are refused.
+the headers RT2-Terminate, RT2-Model and RT2-Id say the rest. Where the policy holds there is no
+action: status 409, code `hold`. Web pages (`Origin`) are refused, but for the server's own
+(`rt2.playground`), which may POST to its own paths alone.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ import json
 import logging
 import secrets
 import ssl
+import urllib.parse
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt2.inference import json_numpy
-from rt2.inference.access import allows
+from rt2.inference.access import allows, is_loopback
 from rt2.inference.front import Front, Page
 from rt2.inference.refusal import Refusal
 from rt2.inference.server import DRAIN_SECONDS, MAX_CONNECTIONS, WRITE_SECONDS, cannot_listen
 from rt2.inference.wire import WireError
+
+if TYPE_CHECKING:
+    from rt2.playground.playground import Playground
 
 MAX_HEAD = 8192  # bytes of the request line and headers
 HEAD_SECONDS, BODY_SECONDS = 5.0, 10.0
@@ -46,8 +52,8 @@ class Head:
 class RestServer:
     """Serves a front over HTTP/1.1."""
 
-    def __init__(self, front: Front):
-        self._front = front
+    def __init__(self, front: Front, playground: Playground | None = None):
+        self._front, self._playground = front, playground
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -89,10 +95,14 @@ class RestServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         try:
             head = await _head(reader)
+            if head.method == "GET" and head.path == "/" and self._playground:
+                return _written(self._playground.page, self._playground.headers)
             if head.method == "GET":
                 return _written(self._front.page(head.path, head.all("authorization")))
             role = self._admit(head)
             body = await _body(reader, writer, head)
+            if self._is_own_page(head):
+                return _written(await self._playground.answer(role, head.path, body))
             if head.path == "/reload":
                 greeting = await self._front.reload()
                 return _written(_json(json.dumps({"model": greeting["model"]})))
@@ -111,13 +121,17 @@ class RestServer:
         role = self._front.access.role(head.all("authorization"))
         if role is None:
             raise Refusal("unauthorized", "send the header `Authorization: Api-Key KEY`")
-        if head.all("origin"):
+        ours = self._is_own_page(head)
+        if head.all("origin") and not (ours and same_origin(head, bool(self._front.access.keys))):
             raise Refusal("forbidden", "web pages may not move a robot")
-        if head.method != "POST" or head.path not in ("/act", "/reload"):
+        if head.method != "POST" or not (ours or head.path in ("/act", "/reload")):
             raise Refusal("not_found", "POST /act or /reload; GET /healthz, /readyz or /metrics")
         if head.path == "/reload" and not (self._front.access.keys and allows(role, "admin")):
             raise Refusal("forbidden", "reloading needs a key with the role admin, or SIGHUP")
         return role
+
+    def _is_own_page(self, head: Head) -> bool:
+        return self._playground is not None and head.path in self._playground.paths
 
     async def _act(self, role: str, body: bytes) -> bytes:
         message, doubly = _asked(body)
@@ -128,12 +142,32 @@ class RestServer:
             reply = await self._front.answer(session, message, "rest")
         finally:
             await self._front.close(session)
+        if reply.get("hold"):  # the answer has no place for the word
+            mass = f"the tokens of actions have {reply['allowed_mass']:.3g} of the probability"
+            raise Refusal("hold", f"{mass}; the arm is to stay", about=reply.get("id"))
         text = json_numpy.dumps(reply["actions"][0] if "actions" in reply else reply["text"])
         headers = {"RT2-Model": reply["model"]} | (
             {"RT2-Terminate": str(reply["terminate"]).lower()} if "terminate" in reply else {}
         )
         headers |= {"RT2-Id": reply["id"]} if "id" in reply else {}
         return _written(_json(json.dumps(text) if doubly else text), headers)
+
+
+def same_origin(head: Head, keys: bool) -> bool:
+    """Whether a request comes from a page that this server gave, by the browser's word.
+
+    Without keys the page must have been asked for by an address of this machine: whoever points a
+    name of theirs to it gives their page that name.
+    """
+    origins, hosts = head.all("origin"), head.all("host")
+    if len(origins) != 1 or len(hosts) != 1:
+        return False
+    try:
+        host = urllib.parse.urlsplit(f"//{hosts[0]}").hostname or ""
+    except ValueError:
+        return False
+    same = origins[0] in (f"http://{hosts[0]}", f"https://{hosts[0]}")
+    return same and (keys or is_loopback(host))
 
 
 def _asked(body: bytes) -> tuple[Any, bool]:

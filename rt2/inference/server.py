@@ -3,8 +3,9 @@
 The server speaks first, with the model's metadata, once a model is ready; then one reply frame for
 each request frame (`rt2.inference.wire`). A request that gets no action gets a text frame, JSON
 with `code`, `message`, `retry_after` and `id` (`rt2.inference.refusal`); after a bad request or an
-error of ours the connection is closed with 1011, as openpi does. GET answers `/healthz`,
-`/readyz` and `/metrics`.
+error of ours the connection is closed with 1011, as openpi does. A reply with `hold` true is one
+where the model meant to say something else than an action: its `actions` move nothing. GET
+answers `/healthz`, `/readyz` and `/metrics`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The model process: loads, verifies and warms policies, and decodes batches for the front.
 
-`python -m rt2.inference.worker FD MAX_BATCH` is started by `rt2.inference.model` with one end of a
-socket. It ends when the front does. A checkpoint is loaded in a thread beside the decoding, so
-that a reload costs no request its reply.
+`python -m rt2.inference.worker FD OPTIONS` is started by `rt2.inference.model` with one end of a
+socket; the options of `load` are a JSON object. It ends when the front does. A checkpoint is loaded
+in a thread beside the decoding, so that a reload costs no request its reply.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from rt2.errors import UserError
 from rt2.inference import frames, observation
+from rt2.inference.access import ServeError
+from rt2.inference.decoding import GREEDY, Decoding
 from rt2.inference.metadata import public
 from rt2.inference.wire import WireError
 
@@ -85,18 +87,40 @@ def answer(connection: socket.socket, load: Callable[[str], Loaded]) -> None:
         pass  # the front is gone
 
 
-def load(path: str, max_batch: int) -> Loaded:
-    """The policy of a checkpoint or a bundle, verified and warm; raises what their loaders do."""
+class Decoder:
+    """A checkpoint's policy that chooses tokens as the server was told to."""
+
+    def __init__(self, policy: Any, decoding: Decoding):
+        self.metadata = policy.metadata | {"decoding": dataclasses.asdict(decoding)}
+        self._policy, self._next = policy, decoding
+
+    def infer_batch(self, observations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As `Policy.infer_batch`; where tokens are drawn, every row has a seed of its own."""
+        decoding, self._next = self._next, self._next.after(len(observations))
+        return self._policy.infer_batch(observations, decoding)
+
+
+def load(path: str, max_batch: int, decoding: Mapping[str, Any]) -> Loaded:
+    """The policy of a checkpoint or a bundle, verified and warm.
+
+    `decoding`: the fields of `Decoding`. Raises what the loaders do, and ServeError where a bundle
+    is to decode otherwise than its programs do.
+    """
     from rt2 import checkpoint
     from rt2.inference.bundle_runtime import Policy as BundlePolicy
     from rt2.inference.policy import Policy
 
-    folder = pathlib.Path(path)
+    folder, how = pathlib.Path(path), Decoding(**decoding)
     if (folder / "manifest.json").is_file():
+        if how != GREEDY:
+            raise ServeError(
+                f"{folder} is a bundle, whose programs take the likeliest tokens: serve its "
+                "checkpoint, or leave out --temperature, --beams, --hold-below and the like"
+            )
         policy, manifest = BundlePolicy.load(folder), (folder / "manifest.json").read_bytes()
     else:
         folder = checkpoint.find(folder)
-        policy = Policy.load(folder)
+        policy = Decoder(Policy.load(folder), how)
         saved = checkpoint.read_json(folder, "manifest")
         manifest = json.dumps(saved, sort_keys=True).encode()
     for observations in warm_up(policy.metadata, max_batch):
@@ -181,8 +205,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the front, which drains and hangs up
     log_json()
-    fd, max_batch = map(int, sys.argv[1:])
-    answer(socket.socket(fileno=fd), functools.partial(load, max_batch=max_batch))
+    fd, options = sys.argv[1:]
+    answer(socket.socket(fileno=int(fd)), functools.partial(load, **json.loads(options)))
 
 
 if __name__ == "__main__":

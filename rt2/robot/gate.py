@@ -114,8 +114,14 @@ class Gate:
             self._digest, self._taken, self._seq = digest, taken, self._seq + 1
             return stamp
 
-    def act(self, action: np.ndarray, stamp: Stamp, terminate: bool = False) -> Command:
-        """Sends the arm what an action [D] comes to; returns the command, a hold if not good."""
+    def act(
+        self, action: np.ndarray, stamp: Stamp, terminate: bool = False, hold: bool = False
+    ) -> Command:
+        """Sends the arm what an action [D] comes to; returns the command, a hold if not good.
+
+        `hold` is the policy's own: it meant to say something else. It is no good action, so that
+        holds for longer than `Rules.silence` latch.
+        """
         with self._lock:
             if self.reason:
                 return self._held(self.reason)
@@ -125,6 +131,8 @@ class Gate:
             late = self._late(stamp)
             if late:
                 return self._hold(late)
+            if hold:
+                return self._hold("the policy holds")
             if terminate:
                 return self._latch("the policy has ended the episode")
             return self._move(np.asarray(action, np.float64), stamp)

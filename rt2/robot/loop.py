@@ -37,11 +37,14 @@ def run(
         try:
             reply = ask({"image": frame, "instruction": instruction})
             actions, terminate = list(reply["actions"]), bool(reply.get("terminate", False))
+            hold = bool(reply.get("hold", False))
         except Exception as error:  # of whatever client, of whatever kind: no reply, no motion
-            counts[f"no reply: {type(error).__name__}"] += 1
+            code = vars(error).get("code")  # the server's own word, with our client
+            why = code if isinstance(code, str) else type(error).__name__
+            counts[f"no reply: {why}"] += 1
             actions = []
         for row, action in enumerate(actions):
-            command = gate.act(action, dataclasses.replace(stamp, row=row), terminate)
+            command = gate.act(action, dataclasses.replace(stamp, row=row), terminate, hold)
             counts[command.reason or "moved"] += 1
             if command.hold:
                 break

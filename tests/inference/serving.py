@@ -93,7 +93,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(load, keys=(), tls=None, max_batch=1, timeout=30.0):
+def serving(load, keys=(), tls=None, max_batch=1, timeout=30.0, ui=False):
     """A server whose worker loads with `load(path)`; ready when it is yielded."""
     listening, made = threading.Event(), []
 
@@ -105,7 +105,8 @@ def serving(load, keys=(), tls=None, max_batch=1, timeout=30.0):
             made.append(Served(front, asyncio.get_running_loop(), port, rest, stop))
             listening.set()
 
-        await serve.run(front, "127.0.0.1", (0, 0), tls, stop, up)
+        page = serve._playground(front) if ui else None
+        await serve.run(front, "127.0.0.1", (0, 0), tls, stop, up, page)
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()

@@ -258,7 +258,7 @@ def test_the_command_exports_a_checkpoint(checkpoint_dir, tmp_path, capsys):
 
 
 def test_the_server_takes_up_a_bundle(policy, bundle, observations):
-    loaded = worker.load(str(bundle), max_batch=1)
+    loaded = worker.load(str(bundle), max_batch=1, decoding={})
     assert loaded.folder == str(bundle) and len(loaded.digest) == 16
     (made,), direct = loaded.policy.infer_batch(observations[:1]), policy.infer(observations[0])
     np.testing.assert_array_equal(made["tokens"], direct["tokens"])

@@ -63,6 +63,9 @@ def test_joints_come_before_the_gripper():
 def test_mode_and_dataset_are_passed_on():
     made = read({**GOOD, "mode": "vqa", "dataset": "arm"})
     assert (made["mode"], made["dataset"]) == ("vqa", "arm")
+    assert read({**GOOD, "probabilities": True})["probabilities"] is True
+    with pytest.raises(ObservationError, match="probabilities: int, expected true or false"):
+        read({**GOOD, "probabilities": 1})
 
 
 NAN = np.array([0, np.nan], np.float32)

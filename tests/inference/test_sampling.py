@@ -11,7 +11,8 @@ from scipy import stats
 
 from rt2.errors import ConfigError
 from rt2.inference import constraint, decode
-from rt2.inference.sampling import Decoding, Sampling, choose, truncate
+from rt2.inference.decoding import Decoding, Sampling
+from rt2.inference.sampling import choose, truncate
 from rt2.tokenizer import EOS, PAD
 
 
@@ -41,9 +42,10 @@ def rows(policy):
 
 @pytest.fixture(scope="module")
 def act(policy, table):
-    @functools.partial(jax.jit, static_argnames="mass")
-    def run(image, prefix, drawn=None, mass=False):
-        return decode.actions(policy.model.module(policy.params), image, prefix, table, drawn, mass)
+    @functools.partial(jax.jit, static_argnames="more")
+    def run(image, prefix, drawn=None, more=False):
+        module = policy.model.module(policy.params)
+        return decode.actions(module, image, prefix, table, drawn, more, more)
 
     return run
 
@@ -94,14 +96,17 @@ def test_rows_that_do_not_draw_are_greedy_and_a_row_alone_draws_the_same(act, ro
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
 
 
-def test_mass_is_the_allowed_part_of_the_whole_distribution(policy, act, rows, table):
+def test_mass_and_spread_are_the_allowed_part_of_the_whole_distribution(policy, act, rows, table):
     image, prefix = rows
-    decoded = act(image, prefix, mass=True)
+    decoded = act(image, prefix, more=True)
     logits = policy.model.module(policy.params)(image, prefix, decoded.tokens)
     every = np.asarray(jax.nn.softmax(logits))
     for position, allowed in enumerate(np.asarray(table)):
         wanted = every[:, position, allowed[allowed >= 0]].sum(1)
         np.testing.assert_allclose(decoded.mass[:, position], wanted, rtol=1e-3)
+        part = np.where(allowed >= 0, every[:, position, allowed], 0)
+        part /= part.sum(1, keepdims=True)
+        np.testing.assert_allclose(decoded.spread[:, position], part, rtol=2e-3, atol=1e-7)
     assert np.asarray(decoded.mass).max() < 0.9
 
 
@@ -219,6 +224,18 @@ def test_a_reply_holds_where_the_model_meant_something_else(policy, observations
     np.testing.assert_array_equal(wary[2]["tokens"], plain[2]["tokens"])
     calm = policy.infer(observations[0], Decoding(hold_below=1e-9))
     assert not calm["hold"]
+
+
+def test_probabilities_are_told_to_those_who_ask(policy, observations):
+    asked = [row | {"probabilities": i < 2} for i, row in enumerate(observations)]
+    told, plain = policy.infer_batch(asked), policy.infer_batch(observations)
+    assert ["probabilities" in reply for reply in told] == [True, False, False]
+    spreads, codec = told[0]["probabilities"], policy.preprocess.codecs["arm"]
+    assert [len(spread) for spread in spreads] == list(codec.spec.bins)
+    assert [int(spread.argmax()) for spread in spreads] == [int(x) for x in told[0]["text"].split()]
+    chosen = [spread.max() for spread in spreads]
+    np.testing.assert_allclose(np.log(chosen).sum(), told[0]["log_prob"], rtol=1e-4)
+    assert [reply["text"] for reply in told] == [reply["text"] for reply in plain]
 
 
 def test_beams_search_answers_and_leave_actions_as_they_are(policy, observations):

@@ -299,14 +299,18 @@ def test_a_policy_answers_through_the_wire_as_it_does_directly(policy, observati
 def test_the_command_serves_a_checkpoint_until_sigterm(checkpoint_dir, observations):
     command = [sys.executable, "-m", "rt2.inference.serve", "--port=0", "--max-batch=1"]
     process = subprocess.Popen(
-        [*command, f"--checkpoint={checkpoint_dir}"], stdout=subprocess.PIPE, text=True
+        [*command, "--hold-below=1", f"--checkpoint={checkpoint_dir}"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         line = next(line for line in process.stdout if line.startswith("listening on"))
         port = int(re.fullmatch(r"listening on ws://127\.0\.0\.1:(\d+)\n", line).group(1))
         with client(port) as connection:
-            assert wire.decode(connection.recv())["step"] == 7
-            assert ask(connection, observations[0])["actions"].shape == (1, 7)
+            greeting = wire.decode(connection.recv())
+            assert greeting["step"] == 7 and greeting["decoding"]["hold_below"] == 1
+            told = ask(connection, observations[1])
+            assert told["hold"] and told["actions"].tolist() == [[0, 0]]
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
     finally:
@@ -317,6 +321,8 @@ def test_the_command_serves_a_checkpoint_until_sigterm(checkpoint_dir, observati
 def test_the_command_refuses_an_open_host_and_a_folder_without_a_checkpoint(tmp_path):
     with pytest.raises(SystemExit, match="--token-file"):
         serve.main([f"--checkpoint={tmp_path}", "--host=0.0.0.0"])
+    with pytest.raises(SystemExit, match="top_p: 0.0, expected above 0"):
+        serve.main([f"--checkpoint={tmp_path}", "--top-p=0"])
     with pytest.raises(SystemExit, match="no checkpoint here"):
         serve.main([f"--checkpoint={tmp_path}", "--port=0"])
 

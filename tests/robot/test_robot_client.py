@@ -188,6 +188,28 @@ def test_the_loop_moves_the_arm_and_holds_without_a_reply():
     assert asked[0]["instruction"] == "push"
 
 
+def test_the_loop_holds_where_the_policy_does_and_latches_where_it_goes_on():
+    sent, asked = [], []
+
+    def ask(_):
+        asked.append(1)
+        if len(asked) == 2:
+            raise RefusedError("hold", "nothing was said of the gripper", None)
+        moved = np.array([[0.01, 0, 0, 0, 0, 0, 0.5]])
+        return {"actions": moved, "terminate": len(asked) > 4, "hold": len(asked) > 3}
+
+    gate = Gate(LIMITS, Rules(period=0.02, silence=0.2), LOW, HIGH, sent.append)
+    gate.arm(START)
+    with Watchdog(gate):
+        counts = loop.run(gate, noise, ask, "push", 5.0)
+    assert counts["moved"] == 2 and counts["no reply: hold"] == 1
+    assert counts["the policy holds"] >= 3  # a hold that says "terminate" ends nothing
+    assert gate.reason == "no good action for 0.2 s"
+    assert [command.hold for command in sent[:3]] == [False, False, True]
+    assert all(command.hold for command in sent[2:])
+    np.testing.assert_array_equal(sent[-1].pose, sent[1].pose)
+
+
 def test_the_watchdog_stops_an_arm_whose_policy_hangs():
     sent, release = [], threading.Event()
     gate = Gate(LIMITS, Rules(silence=0.1), LOW, HIGH, sent.append)

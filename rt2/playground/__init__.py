@@ -1,0 +1,1 @@
+"""The page of `make serve ARGS=--ui`: a policy and the tabletop in a browser."""
