@@ -10,7 +10,6 @@ README.md.
 
 import argparse
 import datetime
-import json
 import os
 import statistics
 import sys
@@ -23,7 +22,9 @@ sys.path[:0] = [str(ROOT), str(HERE), str(STEP)]
 
 from cases import SLOTS, VOCABULARIES, case, files, touched_bytes  # noqa: E402
 from measuring import Side  # noqa: E402
+from sizes import SIZES  # noqa: E402
 
+from experiments import results  # noqa: E402
 from rt2.evaluate import provenance  # noqa: E402
 
 ENVIRONMENT = {
@@ -128,16 +129,46 @@ def main() -> None:
         for vocab in args.vocabularies:
             found = rows(name, vocab, compete(name, vocab, args), args.modes)
             if not args.quick:
-                write([one | stamp for one in found])
+                results.keep(HERE, [one | stamp for one in found], tables)
 
 
-def write(found: list[dict]) -> None:
-    """Puts the rows into results.json, in the place of those with the same names."""
-    file = HERE / "results.json"
-    kept = json.loads(file.read_text()) if file.exists() else []
-    new = {one["name"] for one in found}
-    kept = [one for one in kept if one["name"] not in new]
-    file.write_text(json.dumps(kept + found, indent=2) + "\n")
+def tables(rows: results.Rows) -> list[str]:
+    """The README's: against the peers, and a token against reading its weights."""
+    peers = ["eager", "compiled", "loop"]
+    heads = ["size", "tokens", "whole, ms", *peers, "decoding alone, ms", *peers]
+    parts = ["a constrained token, ms", "x reading its weights", "x cheaper than a free one"]
+    against, tokens = [], []
+    for name, vocab in [
+        (name, vocab)
+        for name in SIZES
+        for vocab in VOCABULARIES
+        if f"{name}_{vocab}_start_ms" in rows
+    ]:
+        prefix = f"{name}_{vocab}"
+        line = [f"`{name}`", f"{vocab:,}"]
+        token, free, whole = (
+            rows[f"{prefix}_{key}"]
+            for key in (
+                "token_ms_vs_reading_its_weights",
+                "token_ms_vs_free",
+                "decode_ms_vs_reading_its_weights",
+            )
+        )
+        tokens.append(
+            [
+                *line,
+                f"{token['ours']:.3g}",
+                f"{1 / token['ratio']:.2f}",
+                f"{free['ratio']:.2g}",
+                f"{1 / whole['ratio']:.2f}",
+            ]
+        )
+        for part in ("whole", "decode"):
+            found = [rows[f"{prefix}_{part}_ms_vs_{mode}"] for mode in peers]
+            line += [f"{found[0]['ours']:.3g}", *(f"{one['ratio']:.3g}x" for one in found)]
+        against.append(line)
+    more = ["size", "tokens", *parts, "decoding with its start, x reading"]
+    return [results.markdown(heads, against), results.markdown(more, tokens)]
 
 
 if __name__ == "__main__":

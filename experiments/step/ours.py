@@ -7,7 +7,6 @@ python experiments/step/ours.py train SIZE WEIGHTS --steps=N  prints one line of
 import argparse
 import functools
 import json
-import resource
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from sizes import SIZES, Size, batches
+from sizes import SIZES, Size, batches, peak_mb
 
 from configs import common
 from rt2.models import flops
@@ -75,11 +74,6 @@ def _gflops(shape: tuple[int, int, int], seconds: float) -> float:
         product(a, b).block_until_ready()
         times.append(time.perf_counter() - began)
     return 2 * m * k * n / float(np.median(times)) / 1e9
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -7,14 +7,13 @@ Prints one line of JSON. Runs in any environment that has torch and transformers
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
-from sizes import SIZES, Size, batches
+from sizes import SIZES, Size, batches, peak_mb
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Adafactor, T5Config, T5ForConditionalGeneration, ViTConfig, ViTModel
 
@@ -162,11 +161,6 @@ def norm(there: str, ours: dict, here: str, layer: int | None = None) -> dict:
             value = ours[f"{here}/{mine}"]
             state[f"{there}.{theirs}"] = value if layer is None else value[layer]
     return state
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from sizes import SIZES  # noqa: E402
 
+from experiments import results  # noqa: E402
 from rt2.evaluate import provenance  # noqa: E402
 
 # Of both sides: large pages, which spare the kernel most of the clearing of fresh memory, and one
@@ -32,7 +33,6 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{setting}" for setting in HEAP),
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "runs" / "step" / "cache"),
 }
-MARK = "<!-- table of results.json, by run.py -->"
 SAME_LOSS = 1e-3  # largest relative difference of the sides' losses over all steps
 
 
@@ -111,28 +111,22 @@ def row(name: str, ours: float, peer: float | None, ratio: float | None, unit: s
     return {"name": name, **plain, "unit": unit, "n": None, "interval": None}
 
 
-def table(found: list[dict]) -> str:
-    """The README's table of these rows."""
-    by_name = {one["name"]: one for one in found}
-    lines = [
-        "| size | examples/s | eager PyTorch | compiled | peak MB | eager | compiled "
-        "| share of a product's speed |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in [name for name in SIZES if f"{name}_examples_per_s_vs_eager" in by_name]:
-        cells = [f"`{name}`"]
+def tables(rows: results.Rows) -> list[str]:
+    """The README's table."""
+    peers = ["eager PyTorch", "compiled"]
+    heads = ["size", "examples/s", *peers, "peak MB", *peers, "share of a product's speed"]
+    lines = []
+    for name in [name for name in SIZES if f"{name}_examples_per_s_vs_eager" in rows]:
+        line = [f"`{name}`"]
         for key in ("examples_per_s", "peak_rss_mb"):
-            peers = [by_name[f"{name}_{key}_vs_{mode}"] for mode in ("eager", "compiled")]
-            cells.append(f"{peers[0]['ours']:,}")
-            cells += [f"{one['peer']:,} ({one['ratio']:.2f}x)" for one in peers]
+            against = [rows[f"{name}_{key}_vs_{mode}"] for mode in ("eager", "compiled")]
+            line.append(f"{against[0]['ours']:,}")
+            line += [f"{one['peer']:,} ({one['ratio']:.2f}x)" for one in against]
         shares = [
-            one["ratio"]
-            for key, one in by_name.items()
-            if key.startswith(f"{name}_gflops_vs_product")
+            one["ratio"] for key, one in rows.items() if key.startswith(f"{name}_gflops_vs_product")
         ]
-        cells.append(f"{min(shares):.0%} to {max(shares):.0%}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([*line, f"{min(shares):.0%} to {max(shares):.0%}"])
+    return [results.markdown(heads, lines)]
 
 
 def main() -> None:
@@ -162,15 +156,7 @@ def main() -> None:
         products = measure(sys.executable, "ours.py", "matmul", name, weights)
         found += [one | stamp for one in rows(name, runs, flops, products)]
         if not args.quick:
-            file = HERE / "results.json"
-            kept = json.loads(file.read_text()) if file.exists() else []
-            new = {one["name"] for one in found}
-            kept = [one for one in kept if one["name"] not in new]
-            file.write_text(json.dumps(kept + found, indent=2) + "\n")
-            readme = HERE / "README.md"
-            start, _, rest = readme.read_text().partition(MARK)
-            end = rest.partition(MARK)[2]
-            readme.write_text(f"{start}{MARK}\n{table(kept + found)}\n{MARK}{end}")
+            results.keep(HERE, found, tables)
 
 
 if __name__ == "__main__":

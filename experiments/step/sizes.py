@@ -6,6 +6,7 @@ A size is ViT -> linear -> T5 v1.1, by its published dimensions where there are 
 from __future__ import annotations
 
 import dataclasses
+import resource
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,3 +56,8 @@ def batches(size: Size) -> Iterator[dict[str, np.ndarray]]:
             "has_image": np.ones(size.rows, bool),
             "source": np.zeros(size.rows, np.int32),
         }
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
