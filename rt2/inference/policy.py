@@ -15,6 +15,7 @@ import numpy as np
 from rt2 import checkpoint, prompts
 from rt2.inference import constraint, decode, planned
 from rt2.inference.sampling import GREEDY, Decoding
+from rt2.inference.wording import plain
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
@@ -84,7 +85,7 @@ class Policy:
         bool, `tokens` int32 [slots], in mode "plan" also `plan` str; every reply has `text`,
         `log_prob` and `timing` in ms. With `decoding.hold_below`, that to a robot row also has
         `allowed_mass` float and `hold` bool.
-        Raises PreprocessError naming the field that does not fit.
+        Raises PreprocessError or WordingError naming the field that does not fit.
         """
         replies: list[Reply | None] = [None] * len(observations)
         groups: dict[Kind, list[int]] = {}
@@ -201,9 +202,8 @@ class Policy:
                     f"{field}: unknown; an observation has {', '.join(FIELDS)}"
                     + (f". Did you mean {near[0]!r}?" if near else "")
                 )
-        text = observation["instruction"]
-        if not isinstance(text, str):
-            raise PreprocessError(f"instruction: {type(text).__name__}, expected str")
+        # no piece of a tokenizer is longer than 16 characters of 4 bytes
+        text = plain("instruction", observation["instruction"], 64 * self.preprocess.prefix_length)
         image = self.preprocess.image_stack(_frames(observation["image"]))
         if observation.get("mode", "action") == "vqa":
             return image, self.preprocess.text_prefix(text), np.bool_(False)

@@ -153,6 +153,7 @@ def _told(error: Exception) -> dict[str, str]:
 @functools.cache
 def _client_errors() -> tuple[type[Exception], ...]:
     from rt2.inference import bundle_runtime
+    from rt2.inference.wording import WordingError
     from rt2.preprocess import PreprocessError
     from rt2.tokenizer import TokenizerError
 
@@ -162,6 +163,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
         bundle_runtime.ObservationError,
         PreprocessError,
         TokenizerError,
+        WordingError,
     )
 
 

@@ -1,6 +1,7 @@
 """Plans in words before actions: against a slow loop, and through a policy."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,46 +9,24 @@ import numpy as np
 import pytest
 
 from rt2 import prompts
-from rt2.inference import constraint, planned, request
+from rt2.inference import planned, request
 from rt2.inference.policy import Policy
 from rt2.inference.sampling import Decoding
 from rt2.tokenizer import EOS, PAD
+from tests.inference.recurrent import Recurrent
 
 BUDGET = 5
+TABLE = np.array([[2, 3, -1], [4, 5, 6], [2, 9, -1]], np.int32)
+# one begins as it ends, one with its first token twice
+OPENINGS = ([6], [7, 7, 2], [4, 9, 4])
 
 
-@pytest.fixture(scope="module")
-def table(preprocess):
-    return constraint.action_table(preprocess.vocabulary, preprocess.codecs["table"].spec)
-
-
-@pytest.fixture(scope="module")
-def rows(policy):
-    rng = np.random.default_rng(3)
-    vocab, length = policy.model.config.text.vocab, policy.preprocess.prefix_length
-    image = rng.integers(0, 256, (24, 1, 64, 64, 3)).astype(np.uint8)
-    return image, rng.integers(3, vocab, (24, length)).astype(np.int32)
-
-
-@pytest.fixture(scope="module")
-def logits(policy):
-    run = jax.jit(lambda *inputs: policy.model.module(policy.params)(*inputs))
-    return lambda *inputs: np.asarray(run(*inputs))
-
-
-def slow(logits, image, prefix, table, opening):
-    """One row by its words, token by token: (tokens, begin, log_prob, mass) of the action."""
-    total = BUDGET + len(opening) + len(table)
+def slow(log_probs, opening):
+    """One row by its words, token by token: (tokens, begin, log_prob, mass of the action)."""
+    total = BUDGET + len(opening) + len(TABLE)
     tokens, log_prob, words = [], 0.0, True
-
-    def scores():
-        target = np.zeros((1, total), np.int32)
-        target[0, : len(tokens)] = tokens
-        every = logits(image[None], prefix[None], target)[0, len(tokens)].astype(np.float64)
-        return every - np.log(np.exp(every).sum())
-
     while tokens[-len(opening) :] != opening:
-        every = scores()
+        every = log_probs(tokens)
         words = words and len(tokens) < BUDGET and every.argmax() != EOS
         if words:
             tokens.append(int(every.argmax()))
@@ -56,47 +35,54 @@ def slow(logits, image, prefix, table, opening):
             said = max(j for j in range(len(opening)) if tokens[len(tokens) - j :] == opening[:j])
             tokens.append(opening[said])
     begin, mass = len(tokens), []
-    for allowed in table:
-        few = scores()[allowed[allowed >= 0]]
+    for allowed in TABLE:
+        few = log_probs(tokens)[allowed[allowed >= 0]]
         mass.append(np.exp(few).sum())
         log_prob += few.max() - np.log(mass[-1])
         tokens.append(int(allowed[few.argmax()]))
     return tokens + [PAD] * (total - len(tokens)), begin, log_prob, mass
 
 
-def openings(logits, rows):
-    """Openings that rows say by themselves, begin to say, or never say, and one that repeats."""
-    image, prefix = rows
-    first = logits(image, prefix, np.zeros((len(prefix), 1), np.int32))[:, 0].argmax(-1)
-    target = np.stack([first, np.zeros_like(first)], 1).astype(np.int32)
-    second = logits(image, prefix, target)[:, 1].argmax(-1)
-    a, b = int(first[0]), int(second[0])
-    other = next(i for i in range(5, 50) if i not in (*first, *second))
-    return {"said": [a, b], "begun": [b, other], "never": [other, other + 1], "twice": [a, a, b]}
+@pytest.mark.parametrize("opening", OPENINGS, ids=str)
+def test_rows_are_those_of_a_slow_loop(opening):
+    module, table = Recurrent(), jnp.asarray(TABLE)
+    prefix = np.random.default_rng(0).integers(0, 10, (60, 3))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(prefix, mass):
+        start = jnp.asarray(opening, jnp.int32)
+        return planned.actions(module, None, prefix, table, start, BUDGET, mass=mass)
+
+    found = run(prefix, True)
+    for i, state in enumerate(np.asarray(module.encode(None, prefix))):
+        wanted = slow(functools.partial(module.log_probs, state=state), opening)
+        np.testing.assert_array_equal(found.tokens[i], wanted[0])
+        assert found.begin[i] == wanted[1]
+        np.testing.assert_allclose(found.log_prob[i], wanted[2], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.mass[i], wanted[3], rtol=1e-4)
+    assert len(set(np.asarray(found.begin).tolist())) > 2  # actions begin at many places
+    quick = run(prefix, False)
+    np.testing.assert_array_equal(quick.tokens, found.tokens)
+    np.testing.assert_allclose(quick.log_prob, found.log_prob, rtol=1e-4, atol=1e-4)
+    assert quick.mass is None
 
 
-def test_rows_are_those_of_a_slow_loop(policy, table, rows, logits):
-    image, prefix = rows
+def test_a_model_that_never_stops_talking_acts_in_the_end():
+    class Talker(Recurrent):
+        def logits(self, hidden, ids=None):
+            every = super().logits(hidden).at[:, 7].set(1e3)
+            return every if ids is None else every[:, ids]
 
-    def run(params, opening):
-        module = policy.model.module(params)
-        allowed = jnp.asarray(table)
-        return planned.actions(module, image, prefix, allowed, opening, BUDGET, mass=True)
-
-    begins = set()
-    for opening in openings(logits, rows).values():
-        found = jax.jit(run)(policy.params, jnp.asarray(opening, jnp.int32))
-        for i in range(6):
-            tokens, begin, log_prob, mass = slow(logits, image[i], prefix[i], table, opening)
-            np.testing.assert_array_equal(found.tokens[i], tokens)
-            assert found.begin[i] == begin
-            np.testing.assert_allclose(found.log_prob[i], log_prob, rtol=1e-3)
-            np.testing.assert_allclose(found.mass[i], mass, rtol=1e-3)
-        ids = np.asarray(found.begin)[:, None] + np.arange(len(table))
-        actions = np.take_along_axis(np.asarray(found.tokens), ids, axis=1)
-        assert all(np.isin(actions[:, slot], table[slot]).all() for slot in range(len(table)))
-        begins |= set(np.asarray(found.begin).tolist())
-    assert len(begins) > 3
+    opening = jnp.asarray([8, 3], jnp.int32)
+    prefix = np.random.default_rng(0).integers(0, 10, (20, 3))
+    table = jnp.asarray(TABLE)
+    found = jax.jit(
+        lambda: planned.actions(Talker(), None, prefix, table, opening, BUDGET, mass=True)
+    )()
+    np.testing.assert_array_equal(found.tokens[:, : BUDGET + 2], [[7] * BUDGET + [8, 3]] * 20)
+    for slot, allowed in enumerate(TABLE):
+        assert np.isin(found.tokens[:, BUDGET + 2 + slot], allowed[allowed >= 0]).all()
+    assert np.asarray(found.mass).max() < 1e-6  # which makes a policy say hold
 
 
 OBSERVATION = {
