@@ -138,7 +138,7 @@ LIMITS = {
         "lease_fences_fall": 0,
         "replays_accepted": 0,
         "soak_rss_growth": 20,
-        "soak_files_growth": 0,
+        "soak_files_growth": 4,
     },
     **dict.fromkeys(("load_health_p99_batch8", "load_health_p99_batch1"), 50),
     **{"fuzz_rss_growth": 20, "slow_gone_after": 16, "oversized_rss_growth": 16},

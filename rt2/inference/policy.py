@@ -38,6 +38,7 @@ class Policy:
     where `instruction` is the whole question; optional `dataset`, needed where the checkpoint knows
     several; `state` float [S], needed where the data set's actions are asked with
     it (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored.
+    A policy remembers nothing: `history.Episode` keeps the frames of a robot.
     """
 
     def __init__(
@@ -103,16 +104,6 @@ class Policy:
                 for i, reply in zip(chosen, made, strict=True):
                     replies[i] = reply
         return replies
-
-    def warmup(self) -> None:
-        """Compiles what one action and one answer need, so that the first request is as fast."""
-        size = self.preprocess.image_size
-        blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
-        for dataset in self.preprocess.codecs:
-            states = self.preprocess.state_codecs
-            state = {"state": states[dataset].low} if dataset in states else {}
-            self.infer({**blank, "dataset": dataset, **state})
-        self.infer({**blank, "mode": "vqa"})
 
     def _kind(self, observation: Observation) -> Kind:
         """The mode and data set of a row: those of one kind share a program."""
