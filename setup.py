@@ -70,7 +70,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["rt2", "rt2.*"]),
-    package_data={name: ["*.css"] for name in ("rt2.data.inspect", "rt2.evaluate", "rt2.page")},
+    package_data={
+        **{name: ["*.css"] for name in ("rt2.data.inspect", "rt2.evaluate", "rt2.page")},
+        "rt2.sim": ["phrases/*.json"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
 )

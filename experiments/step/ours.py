@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import products
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sizes import SIZES, Size, batches, peak_mb
@@ -48,38 +48,10 @@ def make_settings(size: Size, remat: str) -> StepSettings:
     return StepSettings(model, optimizer, sources=1, seed=0, brightness=0.0, contrast=0.0)
 
 
-def matmul_gflops(size: Size, seconds: float) -> dict[str, float]:
-    """GFLOP/s of jax's own float32 product on the shapes that most of the step's time goes to."""
-    patches, text = (size.image // size.patch) ** 2, size.text
-    positions = size.rows * (patches + size.prefix)
-    vision = size.vision
-    shapes = {
-        "vision mlp": (size.rows * (patches + 1), vision["width"], vision["mlp"]),
-        "encoder mlp": (positions, text["width"], text["mlp"]),
-        "encoder attention": (positions, text["width"], text["heads"] * text["head_dim"]),
-        "head": (size.rows * size.target, text["width"], text["vocab"]),
-    }
-    return {name: _gflops(shape, seconds) for name, shape in shapes.items()}
-
-
-def _gflops(shape: tuple[int, int, int], seconds: float) -> float:
-    m, k, n = shape
-    a, b = jnp.ones((m, k)), jnp.ones((k, n))
-    product = jax.jit(jnp.matmul)
-    product(a, b).block_until_ready()
-    times = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        product(a, b).block_until_ready()
-        times.append(time.perf_counter() - began)
-    return 2 * m * k * n / float(np.median(times)) / 1e9
-
-
 def main() -> None:
     """Trains a few steps and prints what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=["write", "train", "matmul", "flops"])
+    parser.add_argument("mode", choices=["write", "train", "products", "flops"])
     parser.add_argument("size", choices=sorted(SIZES))
     parser.add_argument("weights", type=Path)
     parser.add_argument("--warmup", type=int, default=2)
@@ -89,9 +61,6 @@ def main() -> None:
     args = parser.parse_args()
     size = SIZES[args.size]
     settings = make_settings(size, args.remat)
-    if args.mode == "matmul":
-        print(json.dumps(matmul_gflops(size, 2.0)))
-        return
     if args.mode == "flops":  # a forward and a backward pass of a batch
         once = flops.forward(settings.model, 1, size.prefix, size.target)
         print(json.dumps({"flops": 3 * size.rows * once}))
@@ -100,6 +69,12 @@ def main() -> None:
     make = functools.partial(init_state, settings)
     _, placed = sharding.lay_out(make, settings.model, "dp", mesh)
     state = jax.block_until_ready(jax.jit(make, out_shardings=placed)(jax.random.key(0)))
+    step = make_step(settings, placed, mesh)
+    stream = batches(size)
+    if args.mode == "products":
+        text = step.lower(state, next(stream)).compile().as_text()
+        print(json.dumps({"plain": products.plain(size), "own": products.own(text)}))
+        return
     if args.mode == "write":
         save_file({name: np.asarray(value) for name, value in state.params.items()}, args.weights)
         print("{}")
@@ -110,8 +85,6 @@ def main() -> None:
             loaded = jax.device_put(file.get_tensor(path), placed.params[path])
         params[path] = jax.block_until_ready(loaded)
     start_mb = peak_mb()
-    step = make_step(settings, placed, mesh)
-    stream = batches(size)
     losses, seconds = [], []
     began = time.perf_counter()
     state, metrics = step(state, next(stream))

@@ -46,11 +46,14 @@ def measure(python: str, script: str, *arguments: object) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compete(name: str, weights: Path, args: argparse.Namespace) -> dict[str, list[dict]]:
-    """Figures of every round by side, the sides in turn."""
+def compete(
+    name: str, weights: Path, args: argparse.Namespace
+) -> tuple[dict[str, list[dict]], list[dict]]:
+    """Figures of every round by side, the sides in turn, and what jax's products took."""
     sides = {"ours": (sys.executable, "ours.py", "train")}
     sides |= {mode: (args.peer_python, "peer.py", mode) for mode in args.modes}
     runs: dict[str, list[dict]] = {side: [] for side in sides}
+    products = []
     length = ("--warmup", args.warmup, "--steps", args.steps)
     for number in range(args.rounds):
         for side, command in sides.items():
@@ -60,10 +63,11 @@ def compete(name: str, weights: Path, args: argparse.Namespace) -> dict[str, lis
             print(
                 f"{name} round {number} {side:9} {seconds:.3f} s, {figures['peak_rss_mb']:.0f} MB"
             )
-    return runs
+        products.append(measure(sys.executable, "ours.py", "products", name, weights))
+    return runs, products
 
 
-def rows(name: str, runs: dict[str, list[dict]], flops: float, products: dict) -> list[dict]:
+def rows(name: str, runs: dict[str, list[dict]], flops: float, products: list[dict]) -> list[dict]:
     """A row a figure and peer; `ratio` above 1 is in our favour."""
     size = SIZES[name]
     rates = {
@@ -96,10 +100,26 @@ def rows(name: str, runs: dict[str, list[dict]], flops: float, products: dict) -
         )
         if apart > SAME_LOSS:
             sys.exit(f"{name}: the losses are {apart:.1e} apart: this is not the same work")
-    reached = flops * statistics.median(rates["ours"]) / size.rows / 1e9
-    for shape, product in products.items():
-        ratio = reached / product
-        found.append(row(f"{name}_gflops_vs_product_{shape}", reached, product, ratio, "GFLOP/s"))
+    step = size.rows / statistics.median(rates["ours"])
+    return found + product_rows(name, step, flops, products)
+
+
+def product_rows(name: str, step: float, flops: float, products: list[dict]) -> list[dict]:
+    """The step's `flops` and `step` seconds against what jax's own products took, each alone."""
+    found, alone = [], 0.0
+    for shape in products[0]["plain"]:
+        speed = statistics.median(one["plain"][shape] for one in products)
+        reached = flops / step / 1e9
+        found.append(
+            row(f"{name}_gflops_vs_product_{shape}", reached, speed, reached / speed, "GFLOP/s")
+        )
+    for form, first in products[0]["own"].items():
+        seconds = statistics.median(one["own"][form]["seconds"] for one in products)
+        speed = first["gflop"] / seconds
+        alone += seconds
+        share = seconds / step
+        found.append(row(f"{name}_products_alone_{form}", speed, None, share, "GFLOP/s"))
+    found.append(row(f"{name}_seconds_vs_products_alone", step, alone, alone / step, "s"))
     return found
 
 
@@ -112,7 +132,12 @@ def row(name: str, ours: float, peer: float | None, ratio: float | None, unit: s
 
 
 def tables(rows: results.Rows) -> list[str]:
-    """The README's table."""
+    """The README's tables."""
+    return [sides_table(rows), products_table(rows)]
+
+
+def sides_table(rows: results.Rows) -> str:
+    """Each size against its peers."""
     peers = ["eager PyTorch", "compiled"]
     heads = ["size", "examples/s", *peers, "peak MB", *peers, "share of a product's speed"]
     lines = []
@@ -126,7 +151,20 @@ def tables(rows: results.Rows) -> list[str]:
             one["ratio"] for key, one in rows.items() if key.startswith(f"{name}_gflops_vs_product")
         ]
         lines.append([*line, f"{min(shares):.0%} to {max(shares):.0%}"])
-    return [results.markdown(heads, lines)]
+    return results.markdown(heads, lines)
+
+
+def products_table(rows: results.Rows) -> str:
+    """What jax's own products would take of each size's step."""
+    forms = ["A B", "A B^T", "A^T B", "attention"]
+    heads = ["size", *(f"`{form}`" if "A" in form else form for form in forms), "all products"]
+    lines = []
+    for name in [name for name in SIZES if f"{name}_seconds_vs_products_alone" in rows]:
+        found = [rows[f"{name}_products_alone_{form}"] for form in forms]
+        line = [f"{one['ours']:.0f} GFLOP/s, {one['ratio']:.0%}" for one in found]
+        whole = rows[f"{name}_seconds_vs_products_alone"]
+        lines.append([f"`{name}`", *line, f"{whole['ratio']:.0%} of the step"])
+    return results.markdown(heads, lines)
 
 
 def main() -> None:
@@ -152,8 +190,7 @@ def main() -> None:
         if not weights.exists():
             measure(sys.executable, "ours.py", "write", name, weights)
         flops = measure(sys.executable, "ours.py", "flops", name, weights)["flops"]
-        runs = compete(name, weights, args)
-        products = measure(sys.executable, "ours.py", "matmul", name, weights)
+        runs, products = compete(name, weights, args)
         found += [one | stamp for one in rows(name, runs, flops, products)]
         if not args.quick:
             results.keep(HERE, found, tables)
