@@ -239,10 +239,18 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
         "eval_sources": assets["eval"],
         "image_size": preprocess.image_size,
         "history": preprocess.history,
+        "plans": _learnt_plans(assets),
         "action_vocabulary": preprocess.vocabulary.kind,
         "tokenizer": preprocess.tokenizer.digest,
         "step": assets["step"],
     }
+
+
+def _learnt_plans(assets: Mapping[str, Any]) -> bool:
+    """Whether the model was trained to plan: its mode "plan" is of no use otherwise."""
+    # what was not trained here has no sources
+    sources = assets.get("config", {}).get("sources", {}).values()
+    return any(row["task"] == "plan" and row["share"] > 0 for row in sources)
 
 
 def _state_bounds(preprocess: Preprocess, dataset: str) -> dict[str, list[float]]:

@@ -112,7 +112,8 @@ def warm_up(metadata: dict[str, Any], max_batch: int) -> Iterator[list[dict[str,
         blank | {"dataset": name} | ({"state": data["state_low"]} if data["state_low"] else {})
         for name, data in metadata["datasets"].items()
     ]
-    for row in (*rows, blank | {"mode": "vqa"}):
+    plans = [row | {"mode": "plan"} for row in rows if metadata.get("plans")]  # no bundle does
+    for row in (*rows, *plans, blank | {"mode": "vqa"}):
         for power in range(max_batch.bit_length()):
             yield [row] * min(2**power, max_batch)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rt2 import prompts
-from rt2.inference import planned, request
-from rt2.inference.policy import Policy
+from rt2.inference import planned, request, worker
+from rt2.inference.policy import Policy, describe
 from rt2.inference.sampling import Decoding
 from rt2.tokenizer import EOS, PAD
 from tests.inference.recurrent import Recurrent
@@ -132,3 +132,13 @@ def test_a_plan_moves_the_robot_and_needs_the_right_to():
     asked = request.read(OBSERVATION | {"mode": "plan"})
     assert asked.needs == "act" and asked.kind == ("plan", "table")
     assert request.read(OBSERVATION | {"mode": "vqa"}).needs == "ask"
+
+
+@pytest.mark.parametrize("share, datasets", [(0.5, 3), (0.0, 0)])
+def test_a_server_is_warm_for_plans_where_the_model_learnt_them(preprocess, share, datasets):
+    sources = {"web": {"task": "action", "share": 0.5}, "arm": {"task": "plan", "share": share}}
+    assets = {"step": 1, "eval": {}, "config": {"sources": sources}}
+    batches = list(worker.warm_up(describe(preprocess, assets), 2))
+    kinds = [(len(rows), rows[0]["mode"]) for rows in batches if "mode" in rows[0]]
+    assert kinds.count((1, "plan")) == kinds.count((2, "plan")) == datasets
+    assert (2, "vqa") in kinds
