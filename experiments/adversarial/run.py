@@ -5,6 +5,7 @@ python experiments/adversarial/run.py --checkpoint=runs/tabletop --quick    unde
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -20,8 +21,10 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 
 from experiments.adversarial import served  # noqa: E402
+from rt2.errors import UserError  # noqa: E402
 from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.inference.decoding import Decoding  # noqa: E402
 from rt2.inference.policy import Policy  # noqa: E402
@@ -42,23 +45,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True, help="of the tabletop, trained")
     parser.add_argument("--quick", action="store_true", help="a twentieth of it, no file")
+    parser.add_argument("--only", choices=("decodes", "random", "served", "twins", "hold", "soak"))
     args = parser.parse_args()
     part = 20 if args.quick else 1
     trained = roomy(Policy.load(args.checkpoint))
     random = Policy(trained.model, drawn(trained), trained.preprocess, trained.metadata)
     frames, words = scenes(max(500 // part, 64))
-    made = [
-        *decodes("trained", trained, frames, 11_000 // part),
-        *decodes("random", random, frames, 2_200 // part),
-        *transports(trained, frames, 1_200 // part),
-        *twins(trained, frames, 40 if args.quick else 500),
-        *holds(trained, random, frames, words),
-    ]
+    parts = {
+        "decodes": lambda: decodes("trained", trained, frames, 11_000 // part),
+        "random": lambda: decodes("random", random, frames, 2_200 // part),
+        "served": lambda: transports(trained, frames, 1_200 // part),
+        "twins": lambda: twins(trained, frames, 40 if args.quick else 500),
+        "hold": lambda: holds(trained, random, frames, words),
+        "soak": lambda: soak(trained, frames, 6_000 // part),
+    }
+    made = []
+    for name in [args.only] if args.only else parts:
+        made += parts[name]()
     for name, value, unit, n in made:
         print(f"{name:32} {value} {unit} (n = {n})")
     if not args.quick:
         keep(made)
-    wrong = [row[0] for row in made if row[1] and row[0].endswith(("faults", "crashes", "ids"))]
+    zero = ("faults", "crashes", "ids", "compiled")
+    wrong = [row[0] for row in made if row[1] and row[0].endswith(zero)]
     if wrong:
         sys.exit(f"not zero: {', '.join(wrong)}")
 
@@ -167,8 +176,36 @@ def holds(trained: Policy, random: Policy, frames: np.ndarray, words: list[str])
     return made
 
 
+def soak(policy: Policy, frames: np.ndarray, count: int) -> list[tuple]:
+    """One request after the other; what was compiled, memory and times after the first sixth."""
+    compiled, took, first, last = [], [], 0, 0
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    for i, case in enumerate(adversarial.cases(count, 4, policy.preprocess.tokenizer)):
+        if i == count // 6:
+            first, last = len(compiled), psutil.Process().memory_info().rss
+        began = time.perf_counter()
+        with contextlib.suppress(UserError):
+            policy.infer(
+                {"image": frames[i % len(frames)], "instruction": case.text, "mode": case.mode}
+            )
+            if case.mode == "action":
+                took.append(1e3 * (time.perf_counter() - began))
+    grown = psutil.Process().memory_info().rss - last
+    sixth = len(took) // 6
+    early, late = (float(np.percentile(x, 99)) for x in (took[sixth : 2 * sixth], took[-sixth:]))
+    return [
+        ("soak_programs_at_first", first, "programs", count // 6),
+        ("soak_compiled", len(compiled) - first, "programs", count - count // 6),
+        ("soak_rss_growth", round(grown / 1e6, 1), "MB", count - count // 6),
+        ("soak_action_p99_second_sixth", round(early, 1), "ms", sixth),
+        ("soak_action_p99_last_sixth", round(late, 1), "ms", sixth),
+    ]
+
+
 def keep(made: list[tuple]) -> None:
-    """Writes the findings as result rows."""
+    """Writes the findings as result rows, beside those of parts that were not run."""
     here = machine()
     stamp = {
         "commit": commit(),
@@ -181,7 +218,10 @@ def keep(made: list[tuple]) -> None:
         | stamp
         for name, value, unit, n in made
     ]
-    (HERE / "results.json").write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+    file = HERE / "results.json"
+    before = json.loads(file.read_text("utf-8")) if file.is_file() else []
+    every = {row["name"]: row for row in [*before, *rows]}
+    file.write_text(json.dumps(list(every.values()), indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
