@@ -49,10 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", help="whose actions to ask for, if not the suite's own")
     parser.add_argument("--token", help="its key, if it asks for one")
     parser.add_argument("--episodes", type=int, help="of each task; by default the protocol's")
+    parser.add_argument("--tasks", type=int, help="so many of the suite's, from the first")
     parser.add_argument("--json", type=Path, help="write the card here")
     args = parser.parse_args(argv)
     suite = make(args.suite)
-    suite.dataset = args.dataset or suite.dataset
+    suite.dataset, suite.tasks = args.dataset or suite.dataset, suite.tasks[: args.tasks]
     with Client(args.server, args.token, timeout=60.0) as client:
         greeting = client.connect()
         played = []

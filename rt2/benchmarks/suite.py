@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,7 +58,6 @@ def play(
     suite: Suite,
     policy: Served,
     episodes: int,
-    done: Callable[[Played], None] = lambda played: None,
 ) -> Iterator[Played]:
     """Yields the first `episodes` of every task, in order.
 
@@ -67,9 +66,7 @@ def play(
     for task in suite.tasks:
         for episode in range(episodes):
             policy.reset()
-            played = _episode(suite, policy, task, episode)
-            done(played)
-            yield played
+            yield _episode(suite, policy, task, episode)
 
 
 def _episode(suite: Suite, policy: Served, task: str, episode: int) -> Played:
