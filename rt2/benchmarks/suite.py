@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from rt2.robot.client import NoReplyError
+
+WAITS = (0.5, 5.0)  # seconds before a second and a third attempt to begin an episode
 Observation = dict[str, Any]  # as `rt2.inference.policy.Policy` takes it
 
 
@@ -65,12 +69,12 @@ def play(
     """
     for task in suite.tasks:
         for episode in range(episodes):
-            policy.reset()
             yield _episode(suite, policy, task, episode)
 
 
 def _episode(suite: Suite, policy: Served, task: str, episode: int) -> Played:
     seen = suite.begin(task, episode)
+    _reset(policy)
     instruction, steps, invalid = seen["instruction"], 0, 0
     success = over = False
     while not over:
@@ -84,6 +88,17 @@ def _episode(suite: Suite, policy: Served, task: str, episode: int) -> Played:
         seen, success, over = suite.step(action)
         steps += 1
     return Played(task, episode, instruction, success, steps, invalid)
+
+
+def _reset(policy: Served) -> None:
+    """Begins an episode; a connection that a long start of the simulator cost is made again."""
+    for wait in WAITS:
+        try:
+            policy.reset()
+            return
+        except NoReplyError:
+            time.sleep(wait)
+    policy.reset()
 
 
 def finite_action(reply: Mapping[str, Any], size: int) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from rt2.benchmarks import __main__ as command
 from rt2.benchmarks import language_table, libero, simpler, suite
 from rt2.data import specs
+from rt2.robot.client import NoReplyError
 from tests.benchmarks import fakes
 
 
@@ -127,6 +128,22 @@ def test_what_cannot_be_carried_out_idles(table, reply, invalid):
     [played, *_] = suite.play(table, policy, episodes=1)
     assert played.success and played.steps == 6 and played.invalid == invalid
     assert (fakes.Table.made[0].actions[0] == 0).all()
+
+
+def test_a_connection_that_was_lost_while_the_simulator_began_is_made_again(table, monkeypatch):
+    monkeypatch.setattr(suite, "WAITS", (0.0, 0.0))
+
+    class Lost(Policy):
+        def reset(self):
+            super().reset()
+            if self.resets % 3:
+                raise NoReplyError("the connection was lost")
+
+    policy = Lost(action(0.1, 0.0))
+    assert len(list(suite.play(table, policy, episodes=2))) == 10 and policy.resets == 30
+    monkeypatch.setattr(suite, "WAITS", (0.0,))
+    with pytest.raises(NoReplyError):
+        list(suite.play(table, policy, episodes=1))
 
 
 def test_a_policy_that_ends_the_episode_has_not_done_the_task(table):
