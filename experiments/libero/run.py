@@ -92,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one suite, no file")
     parser.add_argument("--python", type=Path, help="of an environment that has LIBERO already")
+    parser.add_argument("--suites", nargs="+", choices=list(STEPS), default=list(STEPS))
     args = parser.parse_args()
     client_run, found = openpi_run(), []
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,7 +103,7 @@ def main() -> None:
         server = subprocess.Popen([*command, "--port=0"], stdout=subprocess.PIPE, text=True)
         try:
             port = client_run.listening_port(server)
-            for suite in ["spatial"] if args.quick else STEPS:
+            for suite in ["spatial"] if args.quick else args.suites:
                 found.append(row(suite, play(python, port, suite, folder)))
                 if not args.quick:
                     results.keep(HERE, found, tables)
