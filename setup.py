@@ -73,6 +73,7 @@ setup(
     package_data={
         **{name: ["*.css"] for name in ("rt2.data.inspect", "rt2.evaluate", "rt2.page")},
         "rt2.playground": ["*.html"],
+        "rt2.sim": ["phrases/*.json"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

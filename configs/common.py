@@ -101,7 +101,9 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
 
     # robot: one task a source; a set that serves several stands once for each, with its own share
     row.task = "action"  # or instruction, position, timesteps, success, plan: rt2/data/tasks.py
-    row.plan = ""  # of the task plan: "reach for {instruction}", or a JSON file of plans
+    # of the task plan: a template of the instruction and other texts of the set, as "reach for the
+    # {episode_metadata/target}", or a JSON file of plans
+    row.plan = ""
     # the robot's state, as integers in the question; an eval source reads what its spec trains with
     row.proprio = False
     row.statistics = ""  # file of OpenVLA, Octo, openpi or LeRobot that bounds the bins instead

@@ -103,6 +103,12 @@ class Preprocess:
             raise PreprocessError("instruction: empty, expected what the robot should do")
         return self._prefix(prompts.action_prompt(instruction, state))
 
+    def plan_prefix(self, instruction: str, state: str | None = None) -> np.ndarray:
+        """int32 [L] of the question that is answered by a plan and an action."""
+        if not instruction.strip():
+            raise PreprocessError("instruction: empty, expected what the robot should do")
+        return self._prefix(prompts.plan_prompt(instruction, state))
+
     def text_prefix(self, question: str) -> np.ndarray:
         """int32 [L] of a complete web question."""
         if not question.strip():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PLAN_END = "Action:"  # of a plan in words; the integers of the action follow
+
 
 def action_prompt(instruction: str, state: str | None = None) -> str:
     """The question of a robot row; its answer is the integers of an action.
@@ -24,7 +26,12 @@ def plan_prompt(instruction: str, state: str | None = None) -> str:
 
 def plan_target(plan: str) -> str:
     """The plan of a chain-of-thought row in words; the integers of the action follow it."""
-    return f"Plan: {plan}. Action:"
+    return f"Plan: {plan}. {PLAN_END}"
+
+
+def plan_in(words: str) -> str:
+    """The plan in the words that stand before PLAN_END, as `plan_target` was given it."""
+    return words.strip().removeprefix("Plan:").strip().removesuffix(".")
 
 
 def instruction_prompt() -> str:

@@ -17,6 +17,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import clients  # noqa: E402
 import fuzz  # noqa: E402
 import openpi_loop  # noqa: E402
 import reloads  # noqa: E402
@@ -99,6 +100,30 @@ def disturbed(part: int) -> list[tuple]:
     ]
 
 
+def orderly(part: int) -> list[tuple]:
+    """Rows on many clients at once, races for an arm, replays and a long run."""
+    with trials.Stub(0, 8) as stub:
+        crossed = clients.crosstalk(stub, 16, 10_000 // part)
+        raced = clients.races(stub, 4, max(5, 100 // part))
+        replayed = clients.replays(stub, 1_000 // part)
+    with trials.Stub(0, 8) as stub:
+        soaked = clients.soak(stub, 4, 100_000 // part)
+    took = soaked["ms"]
+    tenth = len(took) // 10
+    early, late = p99(took[tenth : 2 * tenth]), p99(took[-tenth:])
+    return [
+        ("crosstalk_wrong_replies", crossed["wrong"], "replies", crossed["served"]),
+        ("lease_double_grants", raced["double"], "races", max(5, 100 // part)),
+        ("lease_nobody", raced["none"], "races", max(5, 100 // part)),
+        ("lease_fences_fall", int(not raced["grown"]), "runs", 1),
+        ("replays_accepted", replayed["accepted"], "requests", 1_000 // part),
+        ("soak_rss_growth", round(soaked["grown_mb"], 1), "MB", len(took)),
+        ("soak_files_growth", soaked["files"], "files", len(took)),
+        ("soak_p99_second_tenth", early[0], "ms", tenth, early[1]),
+        ("soak_p99_last_tenth", late[0], "ms", tenth, late[1]),
+    ]
+
+
 def reloaded(count: int, damaged: set[int]) -> list[tuple]:
     """Rows on reloads of real checkpoints under traffic."""
     with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +147,13 @@ LIMITS = {
     ),
     **dict.fromkeys(("reload_failed_requests", "reload_mixed_versions"), 0),
     **dict.fromkeys(("fuzz_openpi_failed", "reload_openpi_failed"), 0),
+    **dict.fromkeys(("crosstalk_wrong_replies", "lease_double_grants", "lease_nobody"), 0),
+    **{
+        "lease_fences_fall": 0,
+        "replays_accepted": 0,
+        "soak_rss_growth": 20,
+        "soak_files_growth": 4,
+    },
     **dict.fromkeys(("load_health_p99_batch8", "load_health_p99_batch1"), 50),
     **{"fuzz_rss_growth": 20, "slow_gone_after": 16, "oversized_rss_growth": 16},
     **{"kill_recovery_max": 10, "kill_replies_past_deadline": 0, "stop_seconds_max": 5},
@@ -134,13 +166,14 @@ def main() -> None:
     """Runs all, prints, writes the rows; fails beyond a limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small part of it, no file")
-    parser.add_argument("--only", choices=("fuzz", "load", "trials", "reload"))
+    parser.add_argument("--only", choices=("fuzz", "load", "trials", "clients", "reload"))
     args = parser.parse_args()
     part = 50 if args.quick else 1
     parts = {
         "fuzz": lambda: fuzzed(100_000 // part),
         "load": lambda: loaded(3 if args.quick else 20),
         "trials": lambda: disturbed(part),
+        "clients": lambda: orderly(part),
         "reload": lambda: reloaded(4 if args.quick else 20, {3} if args.quick else DAMAGED),
     }
     made = []

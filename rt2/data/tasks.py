@@ -115,16 +115,10 @@ class RobotTask:
         elif self.task == "success":
             yield from ((prompts.success_prompt(i), YES) for i in self.examples.instructions)
             yield from ((prompts.success_prompt(i), NO) for i in self.examples.instructions)
+        elif self.task == "plan":
+            yield from (_planned(i, widest, plan) for i, plan in self.plans.distinct())
         else:
-            for instruction in self.examples.instructions:
-                yield self.asked(instruction, widest)
-
-    def asked(self, instruction: str, state: str | None) -> tuple[str, str]:
-        """The question of an action or a plan, and the words before the action."""
-        if self.plans is None:
-            return prompts.action_prompt(instruction, state), ""
-        plan = prompts.plan_target(self.plans[instruction])
-        return prompts.plan_prompt(instruction, state), plan
+            yield from ((prompts.action_prompt(i, widest), "") for i in self.examples.instructions)
 
     def state(self, values: np.ndarray | None) -> str | None:
         """The state as integers; None where the task does not write it."""
@@ -163,7 +157,10 @@ class RobotTask:
 
 def _action(task: RobotTask, i: int) -> TaskExample:
     example = task.examples[i]
-    prefix, target = task.asked(example.instruction, task.state(example.state))
+    state = task.state(example.state)
+    prefix, target = prompts.action_prompt(example.instruction, state), ""
+    if task.plans is not None:
+        prefix, target = _planned(example.instruction, state, task.plans[i])
     return TaskExample(
         images=example.images,
         prefix=prefix,
@@ -173,6 +170,11 @@ def _action(task: RobotTask, i: int) -> TaskExample:
         kind=task.task,
         example_id=task.example_id(i),
     )
+
+
+def _planned(instruction: str, state: str | None, plan: str) -> tuple[str, str]:
+    """The question, and the words before the action."""
+    return prompts.plan_prompt(instruction, state), prompts.plan_target(plan)
 
 
 def _position(task: RobotTask, i: int) -> TaskExample:

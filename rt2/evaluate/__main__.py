@@ -8,9 +8,11 @@ from pathlib import Path
 from rt2 import checkpoint
 from rt2.evaluate.evaluation import Options, evaluate, training_metrics
 from rt2.evaluate.report import render
-from rt2.evaluate.rollouts import SPLITS
 from rt2.inference.policy import Policy
+from rt2.sim.conditions import CONDITIONS
 from rt2.sim.scenes import TASKS
+
+OBJECT_SPLITS = ("seen", "web_only", "held_out")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", type=Path, help="write the HTML page here")
     add("--json", type=Path, help="write the figures here")
     add("--tasks", type=_names(TASKS), default=("reach",), help="of: " + ", ".join(TASKS))
-    add("--splits", type=_names(SPLITS), default=tuple(SPLITS), help="of: " + ", ".join(SPLITS))
+    add(
+        "--splits",
+        type=_names(CONDITIONS),
+        default=OBJECT_SPLITS,
+        help="of: " + ", ".join(CONDITIONS),
+    )
     add("--seed", type=int, default=0, help="decides scenes, questions and steps")
     counts = {
         "episodes": (200, "rollouts per task and split"),

@@ -11,34 +11,55 @@ from rt2.evaluate.statistics import Mean, Rate
 def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> dict:
     """Asks the policy about each `RobotExample` of `dataset` and compares its actions with them.
 
-    Returns {"n", "slots", "token_accuracy", "invalid"}: `slots` has a row {name, unit, error,
-    baseline} per continuous slot, `error` the Mean absolute difference (L1) in the slot's unit
-    and `baseline` that of always giving the median of the recorded actions; `token_accuracy` is
-    the Rate over all slots; `invalid` counts replies without finite actions: they enter no mean.
+    Returns {"n", "slots", "token_accuracy", "invalid", "false_stops", "heeded"}: `slots` has a row
+    {name, unit, error, baseline} per continuous slot, `error` the Mean absolute difference (L1) in
+    the slot's unit and `baseline` that of always giving the median of the recorded actions;
+    `token_accuracy` is the Rate over all slots; `invalid` counts replies without finite actions:
+    they enter no mean; `false_stops` is the Rate of replies that end an episode which goes on, None
+    where no recorded step goes on or the robot has no such slot; `heeded` the Rate of replies whose
+    tokens change when the same pictures come with another step's instruction, None where all steps
+    of every batch have the same one.
 
     Steps of one episode are not independent: the intervals are narrower than they should be.
     """
     codec = policy.preprocess.codec(dataset)
-    recorded, given, tokens_right, slots, invalid = [], [], 0, 0, 0
+    stopping = any(slot.kind == "terminate" for slot in codec.spec.slots)
+    recorded, given, right, stops, heeded, invalid = [], [], [], [], [], 0
     for start in range(0, len(examples), batch):
         rows = [examples[i] for i in range(start, min(start + batch, len(examples)))]
-        replies = policy.infer_batch([observation(row, dataset) for row in rows])
+        asked = [observation(row, dataset) for row in rows]
+        replies = policy.infer_batch(asked)
         for row, reply in zip(rows, replies, strict=True):
             truth = policy.preprocess.vocabulary.tokens(codec.encode(row.action, row.terminate))
-            tokens_right += int((np.asarray(reply["tokens"]) == truth).sum())
-            slots += truth.size
+            right += (np.asarray(reply["tokens"]) == truth).tolist()
+            if stopping and not row.terminate:
+                stops.append(reply["terminate"])
             action = np.asarray(reply["actions"], np.float64)
             if action.shape != (1, len(row.action)) or not np.isfinite(action).all():
                 invalid += 1
                 continue
             recorded.append(row.action)
             given.append(action[0])
+        heeded += _changes(policy, asked, replies)
     return {
         "n": len(examples),
         "slots": _slots(codec.spec.continuous, np.array(recorded), np.array(given)),
-        "token_accuracy": Rate(tokens_right, slots),
+        "token_accuracy": Rate.of(right),
         "invalid": invalid,
+        "false_stops": Rate.of(stops) if stops else None,
+        "heeded": Rate.of(heeded) if heeded else None,
     }
+
+
+def _changes(policy: Any, asked: Sequence[dict], replies: Sequence[dict]) -> list[bool]:
+    """Of each request, whether the next other instruction of the batch changes its tokens."""
+    said = [one["instruction"] for one in asked]
+    if len(set(said)) < 2:
+        return []
+    others = [next(text for text in said[i:] + said if text != said[i]) for i in range(len(said))]
+    swapped = [one | {"instruction": text} for one, text in zip(asked, others, strict=True)]
+    pairs = zip(replies, policy.infer_batch(swapped), strict=True)
+    return [not np.array_equal(one["tokens"], other["tokens"]) for one, other in pairs]
 
 
 def observation(example: Any, dataset: str) -> dict:

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from rt2.evaluate.results import CHECKPOINT
-from rt2.sim import oracle
+from rt2.sim import goals, oracle
 from rt2.sim.tabletop import TabletopEnv
 
+_DRAWS = 50  # of an object and a place that has room
 TABLETOP = "tabletop"  # the data set whose policies the embedded simulator can judge
 
 
@@ -91,9 +92,15 @@ class RandomObjectAgent:
 
     def _redirected(self, row: Running):
         state = row.env.state
-        target, *rest = np.random.default_rng([row.seed]).permutation(len(state.positions))
-        goal = None if state.goal is None else int(rest[0])
-        return dataclasses.replace(state, target=int(target), goal=goal)
+        rng, began = np.random.default_rng([row.seed]), row.env.scene.positions
+        for _ in range(_DRAWS):
+            target, *rest = map(int, rng.permutation(len(began)))
+            if state.goal is None:
+                return dataclasses.replace(state, target=target)
+            goal = goals.draw(rng, state.task, began, target, rest[0] if rest else None)
+            if goal:
+                return dataclasses.replace(state, target=target, goal=goal)
+        return state
 
 
 class OracleAgent:

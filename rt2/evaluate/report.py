@@ -154,7 +154,23 @@ def _actions(evaluation: Evaluation) -> str:
         "always giving the median action. Steps of one episode are not independent: the intervals "
         "are narrower than they should be.",
         html.table(["episodes", "dimension", "unit", "policy", "median action"], rows),
+        "<p>Stops are false where the recorded episode goes on. The last column asks the same "
+        "pictures with another step's instruction: a policy that does not read has 0 there.</p>",
+        html.table(
+            ["episodes", "tokens right", "false stops", "other instruction, other action"],
+            [
+                [row["source"], *(_or_dash(row[key]) for key in _SHARES)]
+                for row in evaluation.actions
+            ],
+        ),
     )
+
+
+_SHARES = ("token_accuracy", "false_stops", "heeded")
+
+
+def _or_dash(value):
+    return "–" if value is None else value
 
 
 def _training(evaluation: Evaluation) -> str:

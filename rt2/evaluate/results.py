@@ -54,6 +54,13 @@ class Evaluation:
                 f"actions  {name:38} {row['token_accuracy']}  "
                 f"invalid actions {row['invalid']} of {row['n']}"
             )
+            for key, words in (
+                ("false_stops", "false stops"),
+                ("heeded", "other words, other action"),
+            ):
+                if row[key] is not None:
+                    name = f"{row['source']}, {words}"
+                    lines.append(f"actions  {name:38} {row[key]}")
             for slot in row["slots"]:
                 name = f"{row['source']}, L1 of {slot['name']}"
                 lines.append(f"actions  {name:38} {slot['error']} {slot['unit']}".rstrip())

@@ -10,18 +10,17 @@ import numpy as np
 from rt2.evaluate.agents import Agent, Running
 from rt2.evaluate.statistics import Mean, Rate
 from rt2.evaluate.video import Video
-from rt2.sim import splits
+from rt2.sim.conditions import CONDITIONS
 from rt2.sim.scenes import TASKS
 from rt2.sim.tabletop import MIN_IMAGE_SIZE, TabletopEnv, checked_action
 
-SPLITS = {"seen": "seen_by_robot", "web_only": "web_only", "held_out": "held_out"}
 VIDEO_SIZE = 256  # pixels; episodes are drawn again for people, larger than the policy saw them
 _STREAM = 230715818  # keeps evaluation's seeds apart from those of the collected episodes
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A scene to be met: task, split of the objects, seed."""
+    """A scene to be met: task, split (of `rt2.sim.conditions`), seed."""
 
     task: str
     split: str
@@ -29,9 +28,9 @@ class Trial:
 
     def begin(self, image_size: int) -> Running:
         """The trial's first observation, in an environment of its own."""
-        pool = getattr(splits.load(), SPLITS[self.split])
-        env = TabletopEnv(task=self.task, pool=pool, image_size=image_size)
-        observation, _ = env.reset(seed=self.seed)
+        env = TabletopEnv(task=self.task, image_size=image_size)
+        options = CONDITIONS[self.split].options(self.seed)
+        observation, _ = env.reset(seed=self.seed, options=options)
         return Running(env, self.seed, [observation["rgb"]])
 
 
@@ -59,9 +58,9 @@ class _Record:
 
 def trials(tasks: Sequence[str], split_names: Sequence[str], episodes: int, seed: int):
     """`episodes` trials of each task and split; the same seed gives the same scenes."""
-    unknown = [name for name in split_names if name not in SPLITS]
+    unknown = [name for name in split_names if name not in CONDITIONS]
     if unknown:
-        raise ValueError(f"no split is called {unknown[0]!r}; splits: {', '.join(SPLITS)}")
+        raise ValueError(f"no split is called {unknown[0]!r}; splits: {', '.join(CONDITIONS)}")
     seeds = [
         int(np.random.SeedSequence([_STREAM, seed, i]).generate_state(1)[0])
         for i in range(episodes)
@@ -161,7 +160,7 @@ def summarise(episodes: Iterable[Episode]) -> list[dict]:
 def _place(key: tuple[str, str, str], policies: Sequence[str]) -> tuple[int, int, int]:
     """Where a row stands: by task, then split, then policy in the order of their playing."""
     task, split, policy = key
-    return TASKS.index(task), list(SPLITS).index(split), policies.index(policy)
+    return TASKS.index(task), list(CONDITIONS).index(split), policies.index(policy)
 
 
 def videos(episodes: Sequence[Episode], each: int) -> list[Video]:
@@ -171,7 +170,7 @@ def videos(episodes: Sequence[Episode], each: int) -> list[Video]:
         group = kept[episode.trial.task, episode.trial.split, episode.success]
         if len(group) < each:
             group.append(episode)
-    order = list(SPLITS).index
+    order = list(CONDITIONS).index
     chosen = sorted(kept, key=lambda key: (TASKS.index(key[0]), order(key[1]), not key[2]))
     return [film(episode) for key in chosen for episode in kept[key]]
 

@@ -65,7 +65,7 @@ def actions(
             share = jnp.exp(jax.nn.logsumexp(logits, axis=-1) - whole)
         token = allowed[choice]
         every = jax.nn.softmax(logits) if spread else None
-        return (token, cache, log_prob + _gained(logits, choice)), (token, share, every)
+        return (token, cache, log_prob + log_prob_of(logits, choice)), (token, share, every)
 
     rows = prefix.shape[0]
     first = (jnp.full(rows, PAD, jnp.int32), cache, jnp.zeros(rows))
@@ -102,7 +102,7 @@ def mixed(
         logits = constrain(module.logits(hidden), is_action, allowed[position])
         choice = choose(logits, position, sampling)
         token = jnp.where(ended, PAD, choice)
-        log_prob = log_prob + jnp.where(ended, 0.0, _gained(logits, choice))
+        log_prob = log_prob + jnp.where(ended, 0.0, log_prob_of(logits, choice))
         tokens = tokens.at[:, position].set(token)
         return position + 1, tokens, cache, log_prob, ended | (token == EOS)
 
@@ -168,7 +168,8 @@ def advance(beams: Beams, gained: Array, position: Array) -> tuple[Beams, Array]
     return Beams(tokens, score, beams.ended[kept] | (token == EOS)), parents
 
 
-def _gained(logits: Array, choice: Array) -> Array:
+def log_prob_of(logits: Array, choice: Array) -> Array:
+    """float32 [B] of the choices int [B] among logits [B, K]."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), choice[:, None], 1)[:, 0]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from rt2.inference import observation, request
 from rt2.inference.access import Access, allows
+from rt2.inference.history import History
 from rt2.inference.metrics import CONTENT_TYPE, Metrics
 from rt2.inference.model import LostError, Model
 from rt2.inference.refusal import Refusal
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """One connection: its role, its model, its last number, its last action of each data set."""
+    """One connection: its role, its model, its frames, its last number, its last actions by set."""
 
     role: str
     model: str
+    history: History
     seq: int = -1
     moved: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -70,7 +72,7 @@ class Front:
     async def open(self, role: str) -> Session:
         """A session with the current model, as soon as there is one."""
         await self.model.ready.wait()
-        session = Session(role, self.model.current)
+        session = Session(role, self.model.current, self._no_history())
         self.model.use(session.model)
         self._sessions.add(session)
         return session
@@ -163,8 +165,12 @@ class Front:
             raise Refusal("conflict", f"seq: {asked.seq} after {session.seq}; a number comes once")
         session.seq = asked.seq
 
+    def _no_history(self) -> History:
+        return History(self.model.greetings[self.model.current].get("history", 1))
+
     async def _reset(self, session: Session) -> None:
         session.moved.clear()
+        session.history = self._no_history()
         if self.model.current != session.model:
             before, session.model = session.model, self.model.current
             self.model.use(session.model)
@@ -191,7 +197,7 @@ class Front:
         loop = asyncio.get_running_loop()
         deadline, reply = loop.time() + asked.seconds, loop.create_future()
         kind = (session.model, *asked.kind)
-        row = Waiting(session, kind, asked.observation, reply)
+        row = Waiting(session, kind, session.history.shown(asked.observation), reply)
         self._queue.put(row, retry_after=round(2 * self._batch_seconds, 3))
         try:
             async with asyncio.timeout_at(deadline):

@@ -10,13 +10,13 @@ read of those keys, and of those alone, is accepted and not used. Any other key 
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rt2.inference.wire import join
+from rt2.inference.wording import WordingError, plain
 
 MAX_PIXELS = 2_100_000  # of one frame; 1920 x 1080 fits
 MAX_INSTRUCTION = 512  # bytes of UTF-8
@@ -34,9 +34,6 @@ KNOWN_KEYS = (
     IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + FLAG_KEYS + UNUSED_KEYS
 )
 
-# Invisible characters that make a text read differently from what it holds (Unicode TR 36).
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
 
 class ObservationError(ValueError):
     """A request that is no observation; the message names the field."""
@@ -47,8 +44,8 @@ def read(request: Any) -> dict[str, Any]:
 
     Raises ObservationError on an unknown key, a missing or doubled one, an image that is not uint8
     RGB of at most `MAX_PIXELS`, an instruction that is empty, longer than `MAX_INSTRUCTION` or
-    holds control characters, and on numbers that are not finite. Whether a state fits the model is
-    the policy's to say (`Preprocess.state`).
+    holds control characters (`wording.plain`), and on numbers that are not finite. Whether a state
+    fits the model is the policy's to say (`Preprocess.state`).
     """
     if not isinstance(request, Mapping):
         raise ObservationError(f"observation: {type(request).__name__}, expected a map")
@@ -58,13 +55,14 @@ def read(request: Any) -> dict[str, Any]:
     for key in STATE_KEYS + DROID_STATE + UNUSED_KEYS:
         _check_finite(key, request.get(key))
     image_key, text_key = _one_of(request, IMAGE_KEYS), _one_of(request, TEXT_KEYS)
-    observation = {
-        "image": _image(image_key, request[image_key]),
-        "instruction": _text(text_key, request[text_key], MAX_INSTRUCTION),
-    }
-    passed = {key: _text(key, request[key], 64) for key in PASSED_KEYS if key in request}
+    image = _image(image_key, request[image_key])
+    try:
+        text = plain(text_key, request[text_key], MAX_INSTRUCTION)
+        passed = {key: plain(key, request[key], 64) for key in PASSED_KEYS if key in request}
+    except WordingError as error:
+        raise ObservationError(str(error)) from None
     passed |= {key: _flag(key, request[key]) for key in FLAG_KEYS if key in request}
-    return observation | _state(request) | passed
+    return {"image": image, "instruction": text} | _state(request) | passed
 
 
 def _state(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,22 +142,6 @@ def _frame(key: str, frame: Any, channels_first: bool) -> np.ndarray:
 def _flag(key: str, value: Any) -> bool:
     if type(value) is not bool:
         raise ObservationError(f"{key}: {type(value).__name__}, expected true or false")
-    return value
-
-
-def _text(key: str, value: Any, limit: int) -> str:
-    if not isinstance(value, str):
-        raise ObservationError(f"{key}: {type(value).__name__}, expected text")
-    if not value.strip():
-        raise ObservationError(f"{key}: empty")
-    size = len(value.encode("utf-8", "surrogatepass"))
-    if size > limit:
-        raise ObservationError(f"{key}: {size} bytes, at most {limit} are taken; shorten it")
-    for character in value:
-        if unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI:
-            raise ObservationError(
-                f"{key}: holds the control character U+{ord(character):04X}; remove it"
-            )
     return value
 
 

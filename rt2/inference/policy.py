@@ -12,29 +12,34 @@ from typing import Any
 import jax
 import numpy as np
 
-from rt2 import checkpoint
-from rt2.inference import constraint, decode
+from rt2 import checkpoint, prompts
+from rt2.inference import constraint, decode, planned
 from rt2.inference.decoding import GREEDY, Decoding
+from rt2.inference.wording import plain
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess, PreprocessError
 
-MODES = ("action", "vqa")
+MODES = ("action", "vqa", "plan")
 FIELDS = ("image", "instruction", "mode", "dataset", "state", "probabilities")
 LARGEST_BATCH = 64  # rows of one call to the device; more are decoded in several
 
 Observation = Mapping[str, Any]
 Reply = dict[str, Any]
+Kind = tuple[str, str | None]  # mode and data set
+ANSWER = ("vqa", None)
 
 
 class Policy:
     """Decodes actions under the grammar of its data set, and answers to questions freely.
 
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
-    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
-    "vqa", where `instruction` is the whole question; optional `dataset`, needed where the
-    checkpoint knows several; `state` float [S], needed where the data set's actions are asked with
-    it (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored;
+    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default), "plan",
+    where a plan in words comes before the action (of use to a model that was trained so), or "vqa",
+    where `instruction` is the whole question; optional `dataset`, needed where the checkpoint knows
+    several; `state` float [S], needed where the data set's actions are asked with it
+    (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored;
     `probabilities` bool: whether the reply is to have those of the tokens of an action.
+    A policy remembers nothing: `history.Episode` keeps the frames of a robot.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Policy:
             for name, table in self._tables.items()
         }
         self._free = np.ones((length, vocab), bool)
+        self._opening = np.array(preprocess.tokenizer.encode(prompts.PLAN_END), np.int32)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Policy:
@@ -78,60 +84,48 @@ class Policy:
         """One reply for each observation, in order; robot and vqa rows may be mixed.
 
         A reply to a robot row has `actions` float32 [1, D] in the data set's units, `terminate`
-        bool, `tokens` int32 [slots]; every reply has `text`, `log_prob` and `timing` in ms. With
-        `decoding.hold_below`, that to a robot row also has `allowed_mass` float and `hold` bool;
-        with `probabilities` in its observation, a list of those float32 [bins] of every slot, given
-        the slots before.
-        Raises PreprocessError naming the field that does not fit.
+        bool, `tokens` int32 [slots], in mode "plan" also `plan` str; every reply has `text`,
+        `log_prob` and `timing` in ms. With `decoding.hold_below`, that to a robot row also has
+        `allowed_mass` float and `hold` bool; with `probabilities` in its observation (mode
+        "action"), a list of those float32 [bins] of every slot, given the slots before.
+        Raises PreprocessError or WordingError naming the field that does not fit.
         """
         replies: list[Reply | None] = [None] * len(observations)
-        groups: dict[str | None, list[int]] = {}
+        groups: dict[Kind, list[int]] = {}
         for i, observation in enumerate(observations):
-            groups.setdefault(self._dataset(observation), []).append(i)
+            groups.setdefault(self._kind(observation), []).append(i)
         # greedy rows share a program; a draw would depend on which one, and beams, masses and
         # probabilities have programs of their own
         asked = any(observation.get("probabilities") for observation in observations)
-        text_rows = groups.pop(None, []) if decoding == GREEDY and not asked else []
-        if not groups:
-            groups[None] = []
-        for dataset, robot_rows in groups.items():
-            rows = robot_rows + text_rows
-            text_rows = []
+        joined = next((kind for kind in groups if kind[0] == "action"), None)
+        if joined and decoding == GREEDY and not asked:
+            groups[joined] += groups.pop(ANSWER, [])
+        for kind, rows in groups.items():
             for start in range(0, len(rows), LARGEST_BATCH):
                 chosen = rows[start : start + LARGEST_BATCH]
-                made = self._decode(dataset, [observations[i] for i in chosen], chosen, decoding)
+                made = self._decode(kind, [observations[i] for i in chosen], chosen, decoding)
                 for i, reply in zip(chosen, made, strict=True):
                     replies[i] = reply
         return replies
 
-    def warmup(self) -> None:
-        """Compiles what one action and one answer need, so that the first request is as fast."""
-        size = self.preprocess.image_size
-        blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
-        for dataset in self.preprocess.codecs:
-            states = self.preprocess.state_codecs
-            state = {"state": states[dataset].low} if dataset in states else {}
-            self.infer({**blank, "dataset": dataset, **state})
-        self.infer({**blank, "mode": "vqa"})
-
-    def _dataset(self, observation: Observation) -> str | None:
-        """The data set of a robot row, None for a vqa row."""
+    def _kind(self, observation: Observation) -> Kind:
+        """The mode and data set of a row: those of one kind share a program."""
         mode = observation.get("mode", "action")
         if mode not in MODES:
             raise PreprocessError(f"mode: {mode!r}, expected one of {MODES}")
         if mode == "vqa":
-            return None
-        return self.preprocess.dataset(observation.get("dataset"))
+            return ANSWER
+        return mode, self.preprocess.dataset(observation.get("dataset"))
 
     def _decode(
         self,
-        dataset: str | None,
+        kind: Kind,
         observations: Sequence[Observation],
         numbers: Sequence[int],
         decoding: Decoding,
     ) -> list[Reply]:
         began = time.perf_counter()
-        rows = [self._row(observation, dataset) for observation in observations]
+        rows = [self._row(observation, kind[1]) for observation in observations]
         image, prefix, is_action = (np.stack(column) for column in zip(*rows, strict=True))
         padding = _bucket(len(rows)) - len(rows)
         image, prefix, is_action = (
@@ -140,39 +134,59 @@ class Policy:
         )
         ready = time.perf_counter()
         numbers = [*numbers, *[0] * padding]
-        decoded = self._run(dataset, image, prefix, is_action, numbers, decoding)
-        asked = [bool(observation.get("probabilities")) for observation in observations]
-        decoded = jax.device_get(decoded if any(asked) else decoded._replace(spread=None))
+        decoded = self._run(kind, image, prefix, is_action, numbers, decoding)
+        asked = [kind[0] == "action" and bool(one.get("probabilities")) for one in observations]
+        if isinstance(decoded, decode.Decoded) and not any(asked):
+            decoded = decoded._replace(spread=None)
+        decoded = jax.device_get(decoded)
         timing = {
             "preprocess_ms": 1e3 * (ready - began),
             "decode_ms": 1e3 * (time.perf_counter() - ready),
         }
         replies = []
         for i in range(len(rows)):
-            reply = self._reply(dataset, bool(is_action[i]), decoded.tokens[i])
+            if isinstance(decoded, planned.Planned):
+                reply = self._planned(kind[1], decoded.tokens[i], decoded.begin[i])
+            else:
+                reply = self._reply(kind[1], bool(is_action[i]), decoded.tokens[i])
             reply |= {"log_prob": float(decoded.log_prob[i]), "timing": timing}
             if decoded.mass is not None:
                 least = float(decoded.mass[i].min())
                 reply |= {"allowed_mass": least, "hold": least < decoding.hold_below}
             if asked[i] and is_action[i]:
-                slots = zip(self._tables[dataset], decoded.spread[i], strict=True)
+                slots = zip(self._tables[kind[1]], decoded.spread[i], strict=True)
                 reply["probabilities"] = [spread[ids >= 0] for ids, spread in slots]
             replies.append(reply)
         return replies
 
     def _run(
-        self, dataset: str | None, image, prefix, is_action, numbers: list[int], decoding: Decoding
-    ) -> decode.Decoded:
+        self, kind: Kind, image, prefix, is_action, numbers: list[int], decoding: Decoding
+    ) -> decode.Decoded | planned.Planned:
         """One program for the rows, chosen by what they are."""
+        mode, dataset = kind
         rows = self.model, self.held, image, prefix
-        sampling = decoding.sampling(numbers)
-        if is_action.all():
+        sampling, mass = decoding.sampling(numbers), decoding.hold_below > 0
+        if mode == "plan":
+            budget = self._budget(dataset)
             table = self._tables[dataset]
-            return _decode_actions(*rows, table, sampling, mass=decoding.hold_below > 0)
+            return _decode_plans(*rows, table, self._opening, sampling, budget=budget, mass=mass)
+        if is_action.all():
+            return _decode_actions(*rows, self._tables[dataset], sampling, mass=mass)
         if decoding.beams > 1:
             return _decode_answers(*rows, length=len(self._free), beams=decoding.beams)
         mask = self._masks[dataset] if is_action.any() else self._free
         return _decode_mixed(*rows, is_action, mask, sampling)
+
+    def _budget(self, dataset: str) -> int:
+        """How many tokens a plan may have: as many as in training."""
+        length = self.preprocess.target_length
+        budget = length - len(self._opening) - len(self._tables[dataset]) - 1
+        if budget < 1:
+            raise PreprocessError(
+                f"mode: no room for a plan before the action in the model's {length} tokens; a "
+                "model for it is trained with a larger target_length"
+            )
+        return budget
 
     def _row(
         self, observation: Observation, dataset: str | None
@@ -189,14 +203,22 @@ class Policy:
                     f"{field}: unknown; an observation has {', '.join(FIELDS)}"
                     + (f". Did you mean {near[0]!r}?" if near else "")
                 )
-        text = observation["instruction"]
-        if not isinstance(text, str):
-            raise PreprocessError(f"instruction: {type(text).__name__}, expected str")
+        if observation.get("probabilities") and observation.get("mode") == "plan":
+            raise PreprocessError('probabilities: told of mode "action" alone; leave them out')
+        # no piece of a tokenizer is longer than 16 characters of 4 bytes
+        text = plain("instruction", observation["instruction"], 64 * self.preprocess.prefix_length)
         image = self.preprocess.image_stack(_frames(observation["image"]))
         if observation.get("mode", "action") == "vqa":
             return image, self.preprocess.text_prefix(text), np.bool_(False)
         state = self.preprocess.state(dataset, observation.get("state"))
-        return image, self.preprocess.action_prefix(text, state), np.bool_(True)
+        planning = observation.get("mode") == "plan"
+        ask = self.preprocess.plan_prefix if planning else self.preprocess.action_prefix
+        return image, ask(text, state), np.bool_(True)
+
+    def _planned(self, dataset: str, tokens: np.ndarray, begin: int) -> Reply:
+        words = self.preprocess.tokenizer.decode(tokens[: begin - len(self._opening)])
+        action = tokens[begin : begin + len(self._tables[dataset])]
+        return self._reply(dataset, True, action) | {"plan": prompts.plan_in(words)}
 
     def _reply(self, dataset: str | None, is_action: bool, tokens: np.ndarray) -> Reply:
         if not is_action:
@@ -230,10 +252,18 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
         "eval_sources": assets["eval"],
         "image_size": preprocess.image_size,
         "history": preprocess.history,
+        "plans": _learnt_plans(assets),
         "action_vocabulary": preprocess.vocabulary.kind,
         "tokenizer": preprocess.tokenizer.digest,
         "step": assets["step"],
     }
+
+
+def _learnt_plans(assets: Mapping[str, Any]) -> bool:
+    """Whether the model was trained to plan: its mode "plan" is of no use otherwise."""
+    # what was not trained here has no sources
+    sources = assets.get("config", {}).get("sources", {}).values()
+    return any(row["task"] == "plan" and row["share"] > 0 for row in sources)
 
 
 def _state_bounds(preprocess: Preprocess, dataset: str) -> dict[str, list[float]]:
@@ -262,6 +292,14 @@ def _bucket(rows: int) -> int:
 @functools.partial(jax.jit, static_argnums=0, static_argnames="mass")
 def _decode_actions(model: Model, params: Params, image, prefix, table, sampling, *, mass):
     return decode.actions(model.module(params), image, prefix, table, sampling, mass, spread=True)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("budget", "mass"))
+def _decode_plans(
+    model: Model, params: Params, image, prefix, table, opening, sampling, *, budget, mass
+):
+    module = model.module(params)
+    return planned.actions(module, image, prefix, table, opening, budget, sampling, mass)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("length", "beams"))

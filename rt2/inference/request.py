@@ -33,14 +33,14 @@ class Request:
     @property
     def needs(self) -> str:
         """The least role that may ask for it."""
-        moves = self.arm is not None or (not self.reset and self.kind[0] == "action")
+        moves = self.arm is not None or (not self.reset and self.kind[0] != "vqa")
         return "act" if moves else "ask"
 
     @property
     def kind(self) -> tuple[str, str]:
         """Mode and data set: rows that may be decoded in one batch have the same."""
         mode = self.observation.get("mode", "action")
-        return mode, self.observation.get("dataset", "") if mode == "action" else ""
+        return mode, self.observation.get("dataset", "") if mode != "vqa" else ""
 
 
 def read(message: Any) -> Request:

@@ -136,7 +136,8 @@ def warm_up(metadata: dict[str, Any], max_batch: int) -> Iterator[list[dict[str,
         blank | {"dataset": name} | ({"state": data["state_low"]} if data["state_low"] else {})
         for name, data in metadata["datasets"].items()
     ]
-    for row in (*rows, blank | {"mode": "vqa"}):
+    plans = [row | {"mode": "plan"} for row in rows if metadata.get("plans")]  # no bundle does
+    for row in (*rows, *plans, blank | {"mode": "vqa"}):
         for power in range(max_batch.bit_length()):
             yield [row] * min(2**power, max_batch)
 
@@ -177,6 +178,7 @@ def _told(error: Exception) -> dict[str, str]:
 @functools.cache
 def _client_errors() -> tuple[type[Exception], ...]:
     from rt2.inference import bundle_runtime
+    from rt2.inference.wording import WordingError
     from rt2.preprocess import PreprocessError
     from rt2.tokenizer import TokenizerError
 
@@ -186,6 +188,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
         bundle_runtime.ObservationError,
         PreprocessError,
         TokenizerError,
+        WordingError,
     )
 
 

@@ -25,13 +25,12 @@ from rt2.inference import json_numpy
 from rt2.inference.front import Front, Page
 from rt2.inference.refusal import Refusal
 from rt2.inference.wire import WireError
-from rt2.sim import splits
+from rt2.sim.conditions import CONDITIONS
 from rt2.sim.render import BOARD_M
 from rt2.sim.scenes import TASKS
 from rt2.sim.tabletop import MAX_STEPS, MIN_IMAGE_SIZE, TabletopEnv, checked_action
 
 TABLETOP = "tabletop"  # the data set whose policies can move in the simulator
-SPLITS = ("seen_by_robot", "web_only", "held_out")  # rt2.sim.splits
 MODES = ("action", "vqa")
 FRAME = 448  # pixels of a picture for people
 SCENE_KEYS = {"seed", "task", "split", "moves"}
@@ -54,7 +53,7 @@ class Scene:
         seed, task, split = (given.get(key) for key in ("seed", "task", "split"))
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise Refusal("bad_request", "seed: expected a whole number of 0..4294967295")
-        for name, value, known in (("task", task, TASKS), ("split", split, SPLITS)):
+        for name, value, known in (("task", task, TASKS), ("split", split, CONDITIONS)):
             if not isinstance(value, str) or value not in known:
                 raise Refusal("bad_request", f"{name}: expected one of {', '.join(known)}")
         moves = given.get("moves", np.zeros((0, 2)))
@@ -72,9 +71,9 @@ class Episode:
     """A scene played to where it is; `pictures` uint8 [S, S, 3] are what a policy has seen."""
 
     def __init__(self, scene: Scene, size: int):
-        pool = getattr(splits.load(), scene.split)
-        self.env = TabletopEnv(task=scene.task, pool=pool, image_size=max(size, MIN_IMAGE_SIZE))
-        seen, self.info = self.env.reset(seed=scene.seed)
+        self.env = TabletopEnv(task=scene.task, image_size=max(size, MIN_IMAGE_SIZE))
+        options = CONDITIONS[scene.split].options(scene.seed)
+        seen, self.info = self.env.reset(seed=scene.seed, options=options)
         self.pictures, self.steps, self.truncated = [seen["rgb"]], 0, False
         self.track = [self.env.state.effector]
         for move in scene.moves:
@@ -135,7 +134,7 @@ class Playground:
         greeting = self._greeting()
         told = {key: greeting.get(key) for key in ("model", "step", "image_size", "datasets")}
         moves = TABLETOP in greeting.get("datasets", {})
-        return told | {"role": role, "tabletop": moves, "tasks": TASKS, "splits": SPLITS}
+        return told | {"role": role, "tabletop": moves, "tasks": TASKS, "splits": list(CONDITIONS)}
 
     async def _look(self, role: str, asked: Any) -> dict[str, Any]:
         scene = Scene.read(asked)

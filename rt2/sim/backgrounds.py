@@ -1,6 +1,6 @@
 """What lies behind the objects of a web picture: plain, striped, checked, noisy, mottled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -10,9 +10,13 @@ from rt2.sim import render
 _PATTERN_CONTRAST = 40  # colours of one pattern stay this close, so that objects stand out from it
 
 
-def draw(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns a random background: uint8 [size, size, 3], its kind one of KINDS."""
-    kind = KINDS[rng.integers(len(KINDS))]
+Kind = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def draw(rng: np.random.Generator, size: int, kinds: Sequence[Kind] | None = None) -> np.ndarray:
+    """Returns a random background: uint8 [size, size, 3], its kind one of `kinds`, else KINDS."""
+    kinds = KINDS if kinds is None else kinds
+    kind = kinds[rng.integers(len(kinds))]
     return np.clip(kind(rng, size), 0, 255).astype(
         np.uint8
     )  # pixels outside 0..255 are noise's tails
@@ -76,6 +80,6 @@ def _mottled(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 # The robot's own kind of board twice.
-KINDS: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = tuple(
-    [_board, _board, _plain, _graded, _striped, _checked, _noisy, _mottled]
-)
+KINDS = (_board, _board, _plain, _graded, _striped, _checked, _noisy, _mottled)
+# Of the tabletop's boards that are not the robot's own.
+BOARDS = {"plain": (_plain,), "patterned": (_graded, _striped, _checked, _noisy, _mottled)}

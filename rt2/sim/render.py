@@ -68,18 +68,16 @@ def draw_effector(image: np.ndarray, x: float, y: float) -> None:
 
 
 def tabletop_frame(
-    size: int,
-    tint: Sequence[float],
+    image: np.ndarray,
     names: Sequence[str],
     positions: np.ndarray,
     angles: np.ndarray,
     effector: Sequence[float],
 ) -> np.ndarray:
-    """Returns the camera's picture of a tabletop: uint8 [size, size, 3].
+    """Draws the camera's picture of a tabletop on `image`, uint8 [S, S, 3], and returns it.
 
     positions: [N, 2] metres; angles: [N] radians; effector: (x, y) metres, drawn above the objects.
     """
-    image = board(size, tint)
     for name, (x, y), angle in zip(names, positions, angles, strict=True):
         draw_object(image, name, x, y, angle)
     draw_effector(image, effector[0], effector[1])

@@ -2,8 +2,14 @@
 
 The action space is Language-Table's: the displacement of the effector's setpoint per step, metres.
 
-    reach   "move to the strawberry"                 the effector touches the target (REACH_M)
-    push    "push the strawberry to the hammer"      the target lies beside the goal (PUSH_M)
+    reach      "move to the strawberry"                       the effector touches the target
+    push       "push the strawberry to the hammer"            it lies beside the other object
+    place      "push the strawberry to the top of the board"  it lies there
+    beside     "push the strawberry to the left side of the hammer"
+    shift      "push the strawberry a little to the left"
+    separate   "separate the strawberry from the hammer"      they began close together
+
+Thresholds: REACH_M, and those of rt2.sim.goals.
 """
 
 import dataclasses
@@ -15,16 +21,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rt2.sim import physics, render, scenes, splits
+from rt2.sim import goals, physics, render, scenes, splits
 
 MAX_STEP_M = 0.04  # bound of the action, per axis
 REACH_M = physics.CONTACT_M + 0.01  # effector's to target's centre
-PUSH_M = render.OBJECT_DIAMETER_M + 0.03  # target's to goal's centre
-MAX_STEPS = {"reach": 30, "push": 80}
+MAX_STEPS = {"reach": 30, "push": 80, "place": 100, "beside": 100, "shift": 80, "separate": 80}
 DEFAULT_OBJECTS = 3
 MIN_IMAGE_SIZE = 32  # pixels; an object is then 9 across
 
-_RESET_OPTIONS = ("task", "objects", "pool", "num_objects", "language")
+_RESET_OPTIONS = ("task", "objects", "pool", "num_objects", "language", "say", "background")
 _LETTERS = "".join(chr(code) for code in (*range(32, 127), *range(0xC0, 0x180)))
 
 
@@ -32,7 +37,7 @@ _LETTERS = "".join(chr(code) for code in (*range(32, 127), *range(0xC0, 0x180)))
 class State:
     """Where everything is: what the oracle sees and a policy does not. Metres, float64.
 
-    effector [2], positions [N, 2]; target and goal are rows of positions (goal None for reach).
+    effector [2], positions [N, 2]; target is a row of positions; goal is None for reach.
     """
 
     task: str
@@ -40,7 +45,7 @@ class State:
     setpoint: np.ndarray
     positions: np.ndarray
     target: int
-    goal: int | None
+    goal: goals.Goal | None
 
 
 class TabletopEnv(gymnasium.Env):
@@ -78,6 +83,7 @@ class TabletopEnv(gymnasium.Env):
             "pool": pool,
             "num_objects": num_objects,
             "language": language,
+            "background": "board",
         }
         low, high = physics.WORKSPACE_M
         self.action_space = gymnasium.spaces.Box(-MAX_STEP_M, MAX_STEP_M, (2,), np.float32)
@@ -97,12 +103,15 @@ class TabletopEnv(gymnasium.Env):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begins an episode and returns its first observation and info.
 
-        options, all optional: "task" ("reach" or "push"); "objects": English names, the first the
-        target, the second a push's goal; or "pool" and "num_objects" to draw them; "language" of
-        the instruction. Raises ValueError for an unknown option, task, language or name.
+        options, all optional: "task", one of `scenes.TASKS`; "objects": English names, the first
+        the target, the second what a goal refers to; or "pool" and "num_objects" to draw them;
+        "language" of the instruction; "say": what it calls the target, instead of its name;
+        "background": "board", "plain" or "patterned" (`rt2.sim.backgrounds`). Raises ValueError
+        for an unknown option, task, language, name or background.
         """
         super().reset(seed=seed)
         self._scene = self._sample(dict(options or {}))
+        self._boards: dict[int, np.ndarray] = {}
         self._world = physics.World(self._scene.positions, self._scene.angles, self._scene.effector)
         self._steps = 0
         return self._observation(), self._info()
@@ -128,7 +137,7 @@ class TabletopEnv(gymnasium.Env):
         """Returns the current picture at another size: uint8 [size, size, 3]."""
         scene, world = self.scene, self._world
         return render.tabletop_frame(
-            size, scene.tint, scene.names, world.positions, world.angles, world.effector
+            self._board(size), scene.names, world.positions, world.angles, world.effector
         )
 
     @property
@@ -158,7 +167,14 @@ class TabletopEnv(gymnasium.Env):
         names = chosen.get("objects")
         if names is None:
             names = self._draw(chosen["pool"], chosen["num_objects"])
-        return scenes.sample(self.np_random, chosen["task"], names, chosen["language"])
+        options = (chosen["language"], chosen.get("say"), chosen["background"])
+        return scenes.sample(self.np_random, chosen["task"], names, *options)
+
+    def _board(self, size: int) -> np.ndarray:
+        """The empty board of this episode: uint8 [size, size, 3]."""
+        if size not in self._boards:
+            self._boards[size] = self.scene.board(size)
+        return self._boards[size].copy()
 
     def _draw(self, pool: Sequence[str] | None, count: int) -> tuple[str, ...]:
         names = splits.load().seen_by_robot if pool is None else tuple(pool)
@@ -183,16 +199,22 @@ class TabletopEnv(gymnasium.Env):
             "distance": distance,
             "task": state.task,
             "target": names[state.target],
-            "goal": "" if state.goal is None else names[state.goal],
+            "goal": _said(state.goal, names),
         }
 
 
 def distance_left(state: State) -> float:
     """Returns the metres missing to success: negative or zero once the task is done."""
-    target = state.positions[state.target]
     if state.goal is None:
-        return math.hypot(*(target - state.effector)) - REACH_M
-    return math.hypot(*(target - state.positions[state.goal])) - PUSH_M
+        return math.hypot(*(state.positions[state.target] - state.effector)) - REACH_M
+    return state.goal.missing(state.positions, state.target)
+
+
+def _said(goal: goals.Goal | None, names: Sequence[str]) -> str:
+    """The goal in words: "" for none, else its place and the object it refers to."""
+    if goal is None:
+        return ""
+    return " ".join(filter(None, (goal.words, "" if goal.row is None else names[goal.row])))
 
 
 def checked_action(action: np.ndarray) -> np.ndarray:

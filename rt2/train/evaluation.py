@@ -32,8 +32,9 @@ class Sample:
 def evaluate(policy: Policy, sources: Mapping[str, Source], rows: int) -> dict[str, float]:
     """Figures of every evaluation source, named "NAME/figure".
 
-    Robot sources: mean absolute error per dimension in its unit, and token accuracy of decoded
-    actions. Web sources: exact match of free answers, over all kinds and for each.
+    Robot sources: mean absolute error per dimension in its unit, token accuracy of decoded actions,
+    the rate of false stops and that of instructions heeded (`rt2.evaluate.actions.compare`).
+    Web sources: exact match of free answers, over all kinds and for each.
     """
     figures = {}
     for name, source in sources.items():
@@ -45,6 +46,9 @@ def evaluate(policy: Policy, sources: Mapping[str, Source], rows: int) -> dict[s
                 figures[f"{name}/l1_{slot['name']}{unit}"] = slot["error"].value
             figures[f"{name}/action_token_accuracy"] = found["token_accuracy"].value
             figures[f"{name}/invalid_actions"] = found["invalid"]
+            for key in ("false_stops", "heeded"):
+                if found[key] is not None:
+                    figures[f"{name}/{key}"] = found[key].value
         else:
             answered = list(vqa.ask(policy, sample, BATCH))
             figures[f"{name}/exact"] = np.mean([answer.exact for answer in answered])

@@ -102,7 +102,7 @@ def _task(
     where: str,
     states: ActionCodec | None,
 ) -> RobotTask:
-    plans = Plans(row.plan, examples.instructions) if row.plan else None
+    plans = Plans(row.plan, examples) if row.plan else None
     task = RobotTask(examples, row.task, source_seed(config.seed, where), plans, states)
     if task.frames > config.history:
         raise DataError(

@@ -35,7 +35,7 @@ def open_set(tiny, spec, wire):
 
 def task(examples, name, **arguments):
     if name == "plan":
-        arguments.setdefault("plans", Plans("reach: {instruction}", examples.instructions))
+        arguments.setdefault("plans", Plans("reach: {instruction}", examples))
     if name == "position":
         arguments.setdefault("state_codec", state_codec(examples))
     return RobotTask(examples, name, SEED, **arguments)
@@ -228,18 +228,23 @@ def test_what_a_task_lacks_is_said(open_set, tiny, spec):
         state_codec(stateless)
 
 
-def test_plans_from_annotations(tmp_path):
+def test_plans_from_annotations(tmp_path, open_set):
     path = tmp_path / "plans.json"
-    path.write_text(json.dumps({"go home": "walk to the door", "stop": "wait"}))
-    plans = Plans(str(path), ["go home"])
-    assert plans["go home"] == "walk to the door"
-    with pytest.raises(DataError, match=r"plans.json: no plan for 1 of 2 instructions: 'run'"):
-        Plans(str(path), ["stop", "run"])
+    texts = open_set.instructions
+    path.write_text(json.dumps({text: f"walk, {text}" for text in texts} | {"stop": "wait"}))
+    plans = Plans(str(path), open_set)
+    assert plans[3] == f"walk, {open_set.instruction(3)}"
+    assert dict(plans.distinct()) == {text: f"walk, {text}" for text in texts}
+    path.write_text(json.dumps({text: "go" for text in texts[1:]}))
+    with pytest.raises(
+        DataError, match=f"no plan for 1 of {len(texts)} instructions: {texts[0]!r}"
+    ):
+        Plans(str(path), open_set)
     with pytest.raises(DataError, match="neither a template with {instruction} nor a JSON file"):
-        Plans("nowhere.json", [])
+        Plans("nowhere.json", open_set)
     path.write_text("[1]")
     with pytest.raises(DataError, match="expected an object of texts"):
-        Plans(str(path), [])
+        Plans(str(path), open_set)
     path.write_text("{")
     with pytest.raises(DataError, match="not JSON"):
-        Plans(str(path), [])
+        Plans(str(path), open_set)

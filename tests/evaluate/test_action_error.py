@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rt2.actions import LANGUAGE_TABLE, ActionCodec
+from rt2.actions import LANGUAGE_TABLE, ActionCodec, ActionSpec, Slot
 from rt2.evaluate import actions
 
 CODEC = ActionCodec(LANGUAGE_TABLE, (-0.105, -0.105), (0.105, 0.105))  # 21 cells of 1 cm
@@ -11,12 +11,12 @@ CODEC = ActionCodec(LANGUAGE_TABLE, (-0.105, -0.105), (0.105, 0.105))  # 21 cell
 FIRST_ID = 100  # the token of bin 0
 
 
-def example(action, images=1):
+def example(action, images=1, instruction="move to the strawberry", terminate=False):
     return SimpleNamespace(
         images=tuple(np.full((4, 4, 3), i, np.uint8) for i in range(images)),
-        instruction="move to the strawberry",
+        instruction=instruction,
         action=np.array(action, np.float32),
-        terminate=False,
+        terminate=terminate,
         state=None,
         example_id="val/0/0",
     )
@@ -36,6 +36,28 @@ class Constant:
     def infer_batch(self, observations):
         tokens = CODEC.encode(np.nan_to_num(self.action)) + FIRST_ID
         return [{"actions": self.action[None], "tokens": tokens} for _ in observations]
+
+
+STOPPING = ActionCodec(
+    ActionSpec((Slot("terminate", bins=2, kind="terminate"), Slot("x"))), (0,), (1,)
+)
+
+
+class Reader:
+    """Stops where it is told to, and moves by the first letter of the instruction."""
+
+    preprocess = SimpleNamespace(
+        codec={"arm": STOPPING}.__getitem__,
+        vocabulary=SimpleNamespace(tokens=lambda bins: bins + FIRST_ID),
+    )
+
+    def infer_batch(self, observations):
+        replies = []
+        for one in observations:
+            value, stop = ord(one["instruction"][0]) / 256, "stop" in one["instruction"]
+            tokens = STOPPING.encode(np.array([value]), stop) + FIRST_ID
+            replies.append({"actions": np.array([[value]]), "tokens": tokens, "terminate": stop})
+        return replies
 
 
 def test_error_is_in_metres_per_dimension():
@@ -64,3 +86,25 @@ def test_the_policy_is_asked_with_all_pictures_oldest_first_and_the_data_set():
     assert asked["dataset"] == "tabletop" and "state" not in asked
     moved = SimpleNamespace(**vars(example((0.0, 0.0))) | {"state": np.array([0.5])})
     assert actions.observation(moved, "tabletop")["state"] == [0.5]
+
+
+def test_stops_are_false_where_the_episode_goes_on():
+    rows = [("a", False), ("a stop", False), ("a", False), ("a stop", True), ("a", True)]
+    examples = [example((0.5,), instruction=text, terminate=end) for text, end in rows]
+    found = actions.compare(Reader(), "arm", examples, batch=2)
+    assert (found["false_stops"].hits, found["false_stops"].n) == (1, 3)
+    assert (
+        actions.compare(Constant((0.0, 0.0)), "tabletop", [example((0, 0))], 1)["false_stops"]
+        is None
+    )
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_instructions_are_heeded_where_another_one_changes_the_tokens(batch):
+    examples = [example((0.5,), instruction=text) for text in ("a", "b", "a", "b", "a", "b", "a")]
+    found = actions.compare(Reader(), "arm", examples, batch)["heeded"]
+    assert found.value == 1.0 and found.n == {2: 6, 3: 6, 8: 7}[batch]  # a batch of one is left out
+    alike = [example((0.5,), instruction=text) for text in ("go left", "go right", "go on")]
+    assert actions.compare(Reader(), "arm", alike, batch)["heeded"].hits == 0
+    same = [example((0.5,), instruction="a")] * 3
+    assert actions.compare(Reader(), "arm", same, batch)["heeded"] is None

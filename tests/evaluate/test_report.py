@@ -86,6 +86,8 @@ def evaluation():
                 "slots": [slot],
                 "token_accuracy": Rate(9, 10),
                 "invalid": 0,
+                "false_stops": None,
+                "heeded": Rate(8, 10),
             }
         ],
         videos=[film],
@@ -116,6 +118,7 @@ def test_no_rate_on_the_page_stands_without_its_count_and_interval(evaluation):
     text = Page(render(evaluation)).text
     assert "84.5 % (169/200, 95 % CI 78.8-88.9)" in text
     assert "30.0 % (3/10, 95 % CI 10.8-60.3)" in text
+    assert "80.0 % (8/10, 95 % CI 49.0-94.3)" in text
 
 
 def test_text_from_outside_is_escaped(evaluation):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from rt2.errors import UserError
 from rt2.preprocess import PreprocessError
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (80, 96, 3)).astype(np.uint8)
@@ -60,13 +61,17 @@ def test_load_reads_what_was_saved(policy, tmp_path):
         ({"image": [IMAGE, IMAGE]}, "image"),
         ({"image": {"left": IMAGE, "right": IMAGE}}, "cameras"),
         ({"instruction": ""}, "instruction"),
-        ({"instruction": 3}, "instruction"),
+        ({"instruction": 3}, "instruction: int"),
+        ({"instruction": "push \ud800"}, "U\\+D800"),
+        ({"instruction": "push \x00 it"}, "U\\+0000"),
+        ({"instruction": "\u200b\u200d "}, "instruction: empty"),
+        ({"instruction": "x" * 2**20}, "at most 2560"),
         ({"mode": "talk"}, "mode"),
         ({"dataset": "armm"}, "Did you mean 'arm'"),
     ],
 )
 def test_what_does_not_fit_is_named(policy, change, field):
-    with pytest.raises(PreprocessError, match=field):
+    with pytest.raises(UserError, match=field):
         policy.infer({**OBSERVATION, **change})
 
 

@@ -1,7 +1,6 @@
 """Draws against the exact distribution, and beam search against a slow obvious one."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from rt2.inference import constraint, decode
 from rt2.inference.decoding import Decoding, Sampling
 from rt2.inference.sampling import choose, truncate
 from rt2.tokenizer import EOS, PAD
+from tests.inference.recurrent import Recurrent
 
 
 def sampling(rows, temperature=1.0, top_k=0, top_p=1.0, seed=0):
@@ -130,52 +130,15 @@ def slow_beam(log_probs, length, width):
     return max(beams, key=fair)
 
 
-class Remembered(NamedTuple):
-    """A cache of all tokens so far."""
-
-    state: jax.Array  # [B, 16]
-
-    def rows(self, index):
-        return Remembered(self.state[index])
-
-
-class Recurrent:
-    """A language model of 10 tokens, end among them, in which every earlier token matters."""
-
-    def __init__(self):
-        keys = jax.random.split(jax.random.key(2), 3)
-        self.mix = jax.random.normal(keys[0], (16, 16)) / 4
-        self.table = 2 * jax.random.normal(keys[1], (10, 16))
-        self.head = 2 * jax.random.normal(keys[2], (16, 10))
-
-    def encode(self, image, prefix):
-        return self.table[prefix].sum(1)
-
-    def start(self, memory, length):
-        return Remembered(memory)
-
-    def step(self, token, position, cache):
-        state = jnp.tanh(cache.state @ self.mix + self.table[token])
-        return state, Remembered(state)
-
-    def logits(self, hidden):
-        return (hidden @ self.head).at[:, PAD].set(-1e9)
-
-
 @pytest.mark.parametrize("width", [1, 3])
 def test_beams_are_those_of_a_slow_search(width):
     module, length = Recurrent(), 5
     prefix = np.random.default_rng(0).integers(0, 10, (40, 3))
     found = jax.jit(lambda: decode.answers(module, None, prefix, length, width))()
 
-    def log_probs(tokens, state):
-        for token in (PAD, *tokens):
-            state = np.tanh(state @ module.mix + module.table[token])
-        return np.asarray(jax.nn.log_softmax(module.logits(state[None])[0]))
-
     begun = np.asarray(module.encode(None, prefix))
     for i, state in enumerate(begun):
-        tokens, score = slow_beam(functools.partial(log_probs, state=state), length, width)
+        tokens, score = slow_beam(functools.partial(module.log_probs, state=state), length, width)
         np.testing.assert_array_equal(found.tokens[i], tokens)
         np.testing.assert_allclose(found.log_prob[i], score, rtol=1e-4)
     assert len(set((np.asarray(found.tokens) != PAD).sum(1).tolist())) > 2  # of many lengths

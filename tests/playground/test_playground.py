@@ -19,7 +19,7 @@ from tests.inference.serving import StubPolicy, always, get, http, post, serving
 from tests.playground.chromium import tab
 
 KEYS = [("ask", "q" * 16), ("act", "k" * 16)]
-SCENE = {"seed": 5, "task": "reach", "split": "seen_by_robot"}
+SCENE = {"seed": 5, "task": "reach", "split": "seen"}
 MOVES = np.array([[0.03, -0.01], [0.02, 0.04]])
 
 
@@ -108,7 +108,8 @@ def test_an_image_of_a_user_and_a_question(served, pusher):
     image = np.full((30, 50, 3), 9, np.uint8)
     _, told = asked(served, "/ui/ask", {"image": image, "text": "go", "mode": "action"})
     assert told["probabilities"] and "picture" not in told
-    np.testing.assert_array_equal(pusher.seen[-1]["image"], image)
+    [frame] = pusher.seen[-1]["image"]  # of a history that begins here
+    np.testing.assert_array_equal(frame, image)
     _, told = asked(served, "/ui/ask", {"image": image, "text": "what is it", "mode": "vqa"})
     assert told["text"] == "a <b>fox</b>" and "probabilities" not in pusher.seen[-1]
 

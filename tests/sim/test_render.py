@@ -50,7 +50,7 @@ def test_what_leaves_the_picture_is_cut_off():
 
 def test_the_effector_lies_above_the_objects():
     frame = render.tabletop_frame(
-        128, render.BOARD_RGB, ["red heart"], np.array([[0.3, 0.3]]), np.zeros(1), (0.3, 0.3)
+        render.board(128), ["red heart"], np.array([[0.3, 0.3]]), np.zeros(1), (0.3, 0.3)
     )
     assert frame[64, 64].max() < 100
     assert frame[64, 64 + 6].min() > 240

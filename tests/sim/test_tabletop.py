@@ -2,7 +2,7 @@ import gymnasium.utils.env_checker
 import numpy as np
 import pytest
 
-from rt2.sim import oracle, physics, scenes, splits, tabletop
+from rt2.sim import goals, oracle, physics, scenes, splits, tabletop
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_push_succeeds_when_the_target_lies_beside_the_goal(env):
     info, _ = play(env, follow_oracle, 1, task="push", objects=("hammer", "fox", "crown"))
     assert info["success"] and (info["target"], info["goal"]) == ("hammer", "fox")
     state = env.state
-    assert np.hypot(*(state.positions[0] - state.positions[1])) <= tabletop.PUSH_M
+    assert np.hypot(*(state.positions[0] - state.positions[1])) <= goals.PUSH_M
     assert np.hypot(*(state.positions[0] - env.scene.positions[0])) > 0.05
 
 
@@ -135,6 +135,7 @@ def test_a_bad_action_is_refused_and_changes_nothing(env, action, message):
         ({"num_objects": 0}, "num_objects 0"),
         ({"pool": ("hammer",)}, "pool of 1"),
         ({"language": "it"}, "en, es, fr, de"),
+        ({"background": "wood"}, "board, plain, patterned"),
     ],
 )
 def test_bad_options_are_refused(env, options, message):

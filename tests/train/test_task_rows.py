@@ -8,6 +8,7 @@ import pytest
 from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data import specs
+from rt2.data.errors import DataError
 from rt2.data.mixture import Draw, Mixture
 from rt2.data.plans import Plans
 from rt2.data.proprio import state_codec
@@ -26,7 +27,7 @@ def made(data_dir):
     single = [name for name in TASKS if name not in ("plan", "position")]
     tasks = {name: RobotTask(examples, name, 0) for name in single}
     tasks["position"] = RobotTask(examples, "position", 0, state_codec=state_codec(examples))
-    plans = Plans("look for it, then {instruction}", examples.instructions)
+    plans = Plans("look for it, then {instruction}", examples)
     tasks["plan"] = RobotTask(examples, "plan", 0, plans=plans)
     corpus = [text for task in tasks.values() for pair in task.texts() for text in pair]
     tokenizer = Tokenizer.train(corpus * 3, 1400)
@@ -99,3 +100,20 @@ def test_too_long_a_plan(made):
     short = dataclasses.replace(preprocess, target_length=8)
     with pytest.raises(PreprocessError, match="the model takes 8: raise --config.target_length"):
         TaskRow(short, short.codec())(tasks["plan"][0], Draw("plan", 0, 0))
+
+
+def test_the_tabletop_says_which_object_it_goes_for(made):
+    examples, _, _ = made
+    plans = Plans("go to the {episode_metadata/target}", examples)
+    rows = RobotTask(examples, "plan", 0, plans=plans)
+    targets = set()
+    for i in examples.episode_starts[:-1]:
+        target = rows[i].target.removeprefix("Plan: go to the ").removesuffix(". Action:")
+        assert examples.instruction(i).endswith(target) and target
+        targets.add(target)
+    assert len(targets) > 2
+    assert {text for _, text in rows.texts()} == {
+        prompts.plan_target(plans[i]) for i in examples.episode_starts[:-1]
+    }
+    with pytest.raises(DataError, match="episode_metadata/targit"):
+        Plans("go to the {episode_metadata/targit}", examples)
