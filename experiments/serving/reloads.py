@@ -28,7 +28,7 @@ def reload_under_traffic(steps: Path, workdir: Path, count: int, damaged: set[in
     keys = workdir / "keys"
     keys.write_text(f"{ACT}\nadmin {ADMIN}\n")
     command = [sys.executable, "-m", "rt2.inference.serve", f"--checkpoint={workdir}", "--port=0"]
-    command += ["--rest-port=0", f"--token-file={keys}", "--max-batch=4"]
+    command += ["--rest-port=0", f"--token-file={keys}", "--max-batch=8"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port, rest = _ports(server)
