@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = ("openpi-client", "typing_extensions")
 
 
-def random_checkpoint(folder: Path, steps: int = 1) -> Path:
+def random_checkpoint(folder: Path, steps: int = 1, prefix_length: int = 40) -> Path:
     """A workdir of the smallest model with steps of random weights, each of its own seed."""
     import jax
 
@@ -42,7 +42,7 @@ def random_checkpoint(folder: Path, steps: int = 1) -> Path:
     tokenizer = Tokenizer.train([action_prompt("move to the cup")] * 50, 1152)
     codec = ActionCodec(RT2, (-0.05,) * 6 + (0.0,), (0.05,) * 6 + (1.0,))
     vocabulary = ActionVocabulary.integer(tokenizer, RT2)
-    preprocess = Preprocess(tokenizer, vocabulary, {"random": codec}, 64, 1, 40, 12)
+    preprocess = Preprocess(tokenizer, vocabulary, {"random": codec}, 64, 1, prefix_length, 12)
     size = tokenizer.size
     model = Model(
         variants.config("debug", vocab=size, dtype="float32", remat="none", image_size=64)
@@ -79,7 +79,7 @@ def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> di
     command += ["--port=0", "--max-batch=1", *(["--hold-below=1"] if hold else [])]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        port = _port(server)
+        port = listening_port(server)
         client = [python, HERE / "client.py", port, str(requests), *(["hold"] if hold else [])]
         done = subprocess.run(client, capture_output=True, text=True)
         if done.returncode:
@@ -90,7 +90,8 @@ def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> di
         server.kill()
 
 
-def _port(server: subprocess.Popen) -> str:
+def listening_port(server: subprocess.Popen) -> str:
+    """The port that a starting server names; ends this program where the server ends."""
     for line in server.stdout:
         print(line, end="", flush=True)
         if line.startswith("listening on"):

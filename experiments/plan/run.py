@@ -9,6 +9,7 @@ Each compilation is a process of its own (`python -m rt2.plan`), so that its mem
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import subprocess
@@ -95,10 +96,16 @@ def plan(one: dict, page: Path | None) -> dict:
         return json.loads(file.read_text())
 
 
+@functools.cache
+def commit() -> str:
+    """Of the work tree as the run began: the rows that it writes are no change of the code."""
+    return provenance.commit()
+
+
 def stamp() -> dict:
     """Where a row comes from."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"commit": provenance.commit(), "machine": provenance.machine(), "date": now}
+    return {"commit": commit(), "machine": provenance.machine(), "date": now}
 
 
 def result(name: str, found: dict) -> dict:
@@ -123,6 +130,7 @@ def main() -> None:
         for name in ("fit_h100_64", "fit_v4_64", "fit_v5p_64"):
             plan(ROWS[name] | {"programs": ()}, None)
         return
+    commit()
     done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     for name in args.only:
         if name not in {one["name"] for one in done}:

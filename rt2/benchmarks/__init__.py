@@ -1,0 +1,1 @@
+"""Published simulators and their protocols, played against a served policy; no JAX is needed."""
