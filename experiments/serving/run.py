@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import clients  # noqa: E402
 import fuzz  # noqa: E402
 import openpi_loop  # noqa: E402
 import reloads  # noqa: E402
 import trials  # noqa: E402
+
+from experiments import endpoints  # noqa: E402
 
 
 def fuzzed(count: int) -> list[tuple]:
@@ -127,10 +129,8 @@ def orderly(part: int) -> list[tuple]:
 def reloaded(count: int, damaged: set[int]) -> list[tuple]:
     """Rows on reloads of real checkpoints under traffic."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = (
-            openpi_loop.client_run.random_checkpoint(Path(folder) / "store", steps=count + 1)
-            / "checkpoints"
-        )
+        store = endpoints.random_checkpoint(Path(folder) / "store", steps=count + 1)
+        steps = store / "checkpoints"
         found = reloads.reload_under_traffic(steps, Path(folder) / "served", count, damaged)
     return [
         ("reload_failed_requests", found["failed"], "requests", found["requests"]),

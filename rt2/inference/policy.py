@@ -261,8 +261,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
 
 def _learnt_plans(assets: Mapping[str, Any]) -> bool:
     """Whether the model was trained to plan: its mode "plan" is of no use otherwise."""
-    # what was not trained here has no sources
-    sources = assets.get("config", {}).get("sources", {}).values()
+    sources = assets["config"]["sources"].values()
     return any(row["task"] == "plan" and row["share"] > 0 for row in sources)
 
 

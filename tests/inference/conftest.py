@@ -92,7 +92,7 @@ def checkpoint_dir(policy, tmp_path_factory):
     state = TrainState(jax.numpy.int32(7), policy.params, {"count": jax.numpy.int32(0)})
     assets = {
         "format": checkpoint.FORMAT,
-        "config": {},
+        "config": {"sources": {}},
         "model": policy.model.to_json(),
         "preprocess": policy.preprocess.to_json(),
         "data": {},
