@@ -25,7 +25,9 @@ def get_config() -> ConfigDict:
     config.model.dtype = "bfloat16"  # of the computation; float32 on a CPU
     config.model.remat = "none"  # what is recomputed to save memory: none, dots or full (layers.py)
     config.model.image_size = 0  # pixels; 0 keeps the variant's own
-    config.history = 1  # images in a row, the current one last
+    config.history = 1  # images of the first camera in a row, the current one last
+    # how observations name their cameras; those behind the first give their current image alone
+    config.cameras = ("image",)
 
     config.tokenizer = ConfigDict()
     config.tokenizer.path = ""  # SentencePiece model; empty trains one on the sources' text
@@ -99,6 +101,8 @@ def source(kind: str, path: str, *, split: str, spec: str, share: float, **more)
     """
     row = ConfigDict(dict(kind=kind, path=path, split=split, spec=spec, share=share))
 
+    # robot: features of the cameras behind the spec's own, in the order of config.cameras
+    row.cameras = ()
     # robot: one task a source; a set that serves several stands once for each, with its own share
     row.task = "action"  # or instruction, position, timesteps, success, plan: rt2/data/tasks.py
     # of the task plan: a template of the instruction and other texts of the set, as "reach for the

@@ -17,7 +17,7 @@ import numpy as np
 from rt2 import prompts
 from rt2.actions import ActionCodec
 from rt2.data import image as images
-from rt2.errors import UserError
+from rt2.errors import ConfigError, UserError
 from rt2.tokenizer import EOS, PAD, ActionVocabulary, Tokenizer, TokenizerError
 
 
@@ -29,7 +29,8 @@ class PreprocessError(UserError):
 class Preprocess:
     """Everything between raw examples and token arrays.
 
-    `codecs` holds one action codec per robot data set; `history` is the number of images in a row.
+    `codecs` holds one action codec per robot data set. `cameras`: how an observation names them; of
+    the first the model reads `history` images, of each other the current one.
     `state_codecs`: of the data sets whose actions are asked with the proprioceptive state.
     `bos`: whether the tokenizer's beginning piece stands before every question, and `suffix` the
     text behind it: what the model's public weights were trained with (`config.prompt`).
@@ -45,8 +46,13 @@ class Preprocess:
     state_codecs: Mapping[str, ActionCodec] = dataclasses.field(default_factory=dict)
     bos: bool = False
     suffix: str = ""
+    cameras: tuple[str, ...] = ("image",)
 
     def __post_init__(self):
+        if not self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ConfigError(
+                f"config.cameras={self.cameras}: expected one name or more, each of its own"
+            )
         if self.bos and self.tokenizer.bos < 0:
             raise TokenizerError(
                 "config.prompt.bos: this tokenizer has no piece that begins a text; leave it False"
@@ -68,20 +74,49 @@ class Preprocess:
             )
         return dataset
 
-    def image_stack(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 [n, S, S, 3] from frames uint8 [h, w, 3], oldest first.
+    @property
+    def images(self) -> int:
+        """How many images a row has."""
+        return image_count(self.history, self.cameras)
 
-        Fewer frames than `history` are filled up by repeating the oldest, as at an episode's start.
+    def frames(self, image: Any) -> list[np.ndarray]:
+        """The frames of an observation's `image` in the order that `image_stack` takes.
+
+        `image`: uint8 [h, w, 3], or a list of them oldest first, or {camera: one of these}; all of
+        `cameras` where the model reads several, of which those behind the first give one frame.
         """
-        if not 1 <= len(frames) <= self.history:
-            raise PreprocessError(f"image: {len(frames)} frames, the model takes {self.history}")
+        views = image if isinstance(image, Mapping) else {self.cameras[0]: image}
+        if len(self.cameras) == len(views) == 1:
+            views = {self.cameras[0]: next(iter(views.values()))}  # its name does not matter
+        if set(views) != set(self.cameras):
+            raise PreprocessError(
+                f"image: cameras {sorted(views)}; this model reads {list(self.cameras)}, send "
+                "{camera: image} of these"
+            )
+        first, *others = ([*map(np.asarray, _listed(views[camera]))] for camera in self.cameras)
+        if not 1 <= len(first) <= self.history:
+            raise PreprocessError(f"image: {len(first)} frames, the model takes {self.history}")
+        if any(len(frames) != 1 for frames in others):
+            raise PreprocessError(
+                f"image: of the cameras {list(self.cameras[1:])} the model takes one frame each"
+            )
+        return first[:1] * (self.history - len(first)) + first + sum(others, [])
+
+    def image_stack(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """uint8 [n, S, S, 3] from frames uint8 [h, w, 3], oldest first, then the other cameras'.
+
+        Fewer frames than the model reads, as a web picture is, are filled up by repeating the
+        first.
+        """
+        if not 1 <= len(frames) <= self.images:
+            raise PreprocessError(f"image: {len(frames)} frames, the model takes {self.images}")
         for frame in frames:
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
                 raise PreprocessError(
                     f"image: {frame.dtype} {frame.shape}, expected uint8 [height, width, 3]"
                 )
         resized = [images.resize(frame, self.image_size) for frame in frames]
-        return np.stack([resized[0]] * (self.history - len(frames)) + resized)
+        return np.stack([resized[0]] * (self.images - len(frames)) + resized)
 
     def state(self, dataset: str, values: Any) -> str | None:
         """The state of a robot as the integers of its question; None where it is not asked for.
@@ -154,6 +189,7 @@ class Preprocess:
             "state_codecs": {name: codec.to_json() for name, codec in self.state_codecs.items()},
             "bos": self.bos,
             "suffix": self.suffix,
+            "cameras": list(self.cameras),
         }
 
     @classmethod
@@ -168,13 +204,24 @@ class Preprocess:
             history=data["history"],
             prefix_length=data["prefix_length"],
             target_length=data["target_length"],
-            # a model that reads no state and whose questions have nothing around need not say so
+            # a model of one camera that reads no state, with nothing around its questions, need not
+            # say so
             state_codecs={
                 name: ActionCodec.from_json(c) for name, c in data.get("state_codecs", {}).items()
             },
             bos=data.get("bos", False),
             suffix=data.get("suffix", ""),
+            cameras=tuple(data.get("cameras", ("image",))),
         )
+
+
+def image_count(history: int, cameras: Sequence[str]) -> int:
+    """How many images a row has: `history` of the first camera, one of each other."""
+    return history + len(cameras) - 1
+
+
+def _listed(image: Any) -> Sequence[Any]:
+    return image if isinstance(image, list | tuple) else [image]
 
 
 def _numbers(values: Any, count: int, wanted: str) -> np.ndarray:

@@ -25,7 +25,7 @@ from rt2.inference.model import Model
 class Waits:
     """Answers after a time with the brightness of the image."""
 
-    metadata = {"dataset": "table", "datasets": {}, "step": 1}
+    metadata = {"dataset": "table", "datasets": {}, "step": 1, "history": 1, "cameras": ["image"]}
 
     def __init__(self, seconds: float):
         self.seconds = seconds

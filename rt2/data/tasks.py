@@ -25,8 +25,9 @@ YES, NO = "yes", "no"
 class TaskExample:
     """One question and its answer.
 
-    `images`: uint8 [H, W, 3] each, oldest first. `prefix`: the whole question. The answer is the
-    text `target`, then the tokens of `action` float32 [D] and `terminate` where it is not None.
+    `images`: uint8 [H, W, 3] each, oldest first, then those of further cameras. `prefix`: the whole
+    question. The answer is the text `target`, then the tokens of `action` float32 [D] and
+    `terminate` where it is not None.
     """
 
     images: tuple[np.ndarray, ...]
@@ -162,7 +163,7 @@ def _action(task: RobotTask, i: int) -> TaskExample:
     if task.plans is not None:
         prefix, target = _planned(example.instruction, state, task.plans[i])
     return TaskExample(
-        images=example.images,
+        images=(*example.images, *example.views.values()),
         prefix=prefix,
         target=target,
         action=example.action,
@@ -180,7 +181,7 @@ def _planned(instruction: str, state: str | None, plan: str) -> tuple[str, str]:
 def _position(task: RobotTask, i: int) -> TaskExample:
     example = task.examples[i]
     return TaskExample(
-        images=example.images,
+        images=(*example.images, *example.views.values()),
         prefix=prompts.position_prompt(),
         target=task.state(example.state),
         action=None,

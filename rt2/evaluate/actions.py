@@ -27,7 +27,7 @@ def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> d
     recorded, given, right, stops, heeded, invalid = [], [], [], [], [], 0
     for start in range(0, len(examples), batch):
         rows = [examples[i] for i in range(start, min(start + batch, len(examples)))]
-        asked = [observation(row, dataset) for row in rows]
+        asked = [observation(row, dataset, policy.preprocess.cameras) for row in rows]
         replies = policy.infer_batch(asked)
         for row, reply in zip(rows, replies, strict=True):
             truth = policy.preprocess.vocabulary.tokens(codec.encode(row.action, row.terminate))
@@ -62,11 +62,11 @@ def _changes(policy: Any, asked: Sequence[dict], replies: Sequence[dict]) -> lis
     return [not np.array_equal(one["tokens"], other["tokens"]) for one, other in pairs]
 
 
-def observation(example: Any, dataset: str) -> dict:
+def observation(example: Any, dataset: str, cameras: Sequence[str]) -> dict:
     """What a robot of `dataset` would have sent at this step."""
     state = {} if example.state is None else {"state": example.state}
     return {
-        "image": list(example.images),
+        "image": dict(zip(cameras, (list(example.images), *example.views.values()), strict=True)),
         "instruction": example.instruction,
         "dataset": dataset,
     } | state

@@ -99,7 +99,9 @@ def _action_error(
         spec = specs.from_config({"name": spec_name, **own_specs[spec_name]})
     else:
         spec = specs.get(spec_name)
-    recorded = RobotExamples(path, source["split"], spec, policy.preprocess.history)
+    recorded = RobotExamples(
+        path, source["split"], spec, policy.preprocess.history, source["cameras"]
+    )
     print(f"Asking about recorded steps, {name} ...", flush=True)
     drawn = Drawn(recorded, options.steps, options.seed)
     return {"source": name, **actions.compare(policy, spec_name, drawn, options.batch)}

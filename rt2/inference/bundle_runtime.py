@@ -90,10 +90,10 @@ class Policy:
     """Observations in, actions or answers out.
 
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
-    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default) or
-    "vqa", where `instruction` is the whole question; optional `dataset`, needed where the bundle
-    knows several; `state` float [S], needed where `metadata["datasets"][name]["state_low"]` is
-    not empty and else ignored.
+    {camera: image} of all in `metadata["cameras"]`; `instruction` str; optional `mode` "action"
+    (default) or "vqa", where `instruction` is the whole question; optional `dataset`, needed where
+    the bundle knows several; `state` float [S], needed where
+    `metadata["datasets"][name]["state_low"]` is not empty and else ignored.
     """
 
     def __init__(self, files: Mapping[str, bytes]):
@@ -197,21 +197,24 @@ class Policy:
         return self._images(observation["image"]), self._prefix(text)
 
     def _images(self, image: Any) -> np.ndarray:
-        if isinstance(image, Mapping):
-            if len(image) != 1:
-                raise ObservationError(f"image: cameras {sorted(image)}; send one alone")
-            image = next(iter(image.values()))
-        frames = [np.asarray(f) for f in (image if isinstance(image, list | tuple) else [image])]
-        history, size = self._assets["history"], self._assets["image_size"]
-        if not 1 <= len(frames) <= history:
-            raise ObservationError(f"image: {len(frames)} frames, the model takes {history}")
+        cameras, history = self._assets["cameras"], self._assets["history"]
+        views = image if isinstance(image, Mapping) else {cameras[0]: image}
+        if len(cameras) == len(views) == 1:
+            views = {cameras[0]: next(iter(views.values()))}
+        if set(views) != set(cameras):
+            raise ObservationError(f"image: cameras {sorted(views)}, expected {cameras}")
+        first, *others = ([*map(np.asarray, _listed(views[camera]))] for camera in cameras)
+        if not 1 <= len(first) <= history:
+            raise ObservationError(f"image: {len(first)} frames, the model takes {history}")
+        if any(len(frames) != 1 for frames in others):
+            raise ObservationError(f"image: of the cameras {cameras[1:]} one frame each is taken")
+        frames = first[:1] * (history - len(first)) + first + sum(others, [])
         for frame in frames:
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
                 raise ObservationError(
                     f"image: {frame.dtype} {frame.shape}, expected uint8 [height, width, 3]"
                 )
-        resized = [_resize(frame, size) for frame in frames]
-        return np.stack([resized[0]] * (history - len(frames)) + resized)
+        return np.stack([_resize(frame, self._assets["image_size"]) for frame in frames])
 
     def _prefix(self, question: str) -> np.ndarray:
         length = self._assets["prefix_length"]
@@ -230,7 +233,8 @@ class Policy:
     def _check_golden(self, folder: pathlib.Path, images: bytes) -> None:
         pictures = safetensors.numpy.load(images)
         for i, row in enumerate(self._assets["golden"]):
-            reply = self.infer({**row["observation"], "image": pictures[str(i)]})
+            seen = {camera: pictures[f"{i}/{camera}"] for camera in self._assets["cameras"]}
+            reply = self.infer({**row["observation"], "image": seen})
             same = reply["text"] == row["text"]
             if not same or abs(reply["log_prob"] - row["log_prob"]) > LOG_PROB_TOLERANCE:
                 raise BundleError(
@@ -307,6 +311,10 @@ def _program(name: str, data: bytes) -> Any:
 def _platforms(exported: jax.export.Exported) -> set[str]:
     """As `jax.default_backend` names them: cuda is "gpu" there."""
     return {"gpu" if platform == "cuda" else platform for platform in exported.platforms}
+
+
+def _listed(image: Any) -> Sequence[Any]:
+    return image if isinstance(image, list | tuple) else [image]
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

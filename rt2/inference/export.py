@@ -134,7 +134,7 @@ def _inputs(policy: Policy) -> tuple[Any, ...]:
     (batch,) = jax_export.symbolic_shape("b")
     preprocess = policy.preprocess
     size = preprocess.image_size
-    image = jax.ShapeDtypeStruct((batch, preprocess.history, size, size, 3), jnp.uint8)
+    image = jax.ShapeDtypeStruct((batch, preprocess.images, size, size, 3), jnp.uint8)
     prefix = jax.ShapeDtypeStruct((batch, preprocess.prefix_length), jnp.int32)
     return policy.model.shapes, image, prefix
 
@@ -169,6 +169,7 @@ def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
         "metadata": public(policy.metadata),
         "image_size": preprocess.image_size,
         "history": preprocess.history,
+        "cameras": list(preprocess.cameras),
         "prefix_length": preprocess.prefix_length,
         "begin": [preprocess.tokenizer.bos] * preprocess.bos,
         "suffix": preprocess.suffix,
@@ -189,7 +190,7 @@ def _question(preprocess: Preprocess, dataset: str) -> dict[str, Any]:
 
 
 def _golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Observations and the policy's own replies to them; images by the number of the row."""
+    """Observations and the policy's own replies to them; images as "row/camera"."""
     rng = np.random.default_rng(0)
     words = _fitting_words(policy)
     asked = [{"dataset": name} for name in policy.preprocess.codecs] + [{"mode": "vqa"}]
@@ -198,10 +199,10 @@ def _golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
         observation = what | {"instruction": words[i % len(words)]}
         if codec := policy.preprocess.state_codecs.get(what.get("dataset")):
             observation["state"] = rng.uniform(codec.low, codec.high).tolist()
-        image = _picture(rng, policy.preprocess.image_size)
-        reply = policy.infer({**observation, "image": image})
+        seen = {c: _picture(rng, policy.preprocess.image_size) for c in policy.preprocess.cameras}
+        reply = policy.infer({**observation, "image": seen})
         rows.append({"observation": observation, **{k: reply[k] for k in ("text", "log_prob")}})
-        images[str(i)] = image
+        images |= {f"{i}/{camera}": image for camera, image in seen.items()}
     return rows, images
 
 

@@ -93,7 +93,7 @@ class Front:
                 "instruction": list(observation.TEXT_KEYS),
                 "state": [*observation.STATE_KEYS, " + ".join(observation.DROID_STATE)],
                 "optional": [*observation.PASSED_KEYS, *observation.FLAG_KEYS, *request.KEYS],
-                "unused": list(observation.UNUSED_KEYS + observation.UNUSED_CAMERAS),
+                "unused": list(observation.WRIST_KEYS + observation.OTHER_CAMERAS),
             }
         }
 
@@ -101,7 +101,7 @@ class Front:
         """The reply to a decoded message. Raises Refusal, with the id that the client gave."""
         began, code, asked = time.perf_counter(), "ok", None
         try:
-            asked = request.read(message)
+            asked = request.read(message, self._cameras(session))
             reply = await self._answer(session, asked)
             return reply if asked.id is None else {"id": asked.id, **reply}
         except Refusal as refusal:
@@ -165,8 +165,13 @@ class Front:
             raise Refusal("conflict", f"seq: {asked.seq} after {session.seq}; a number comes once")
         session.seq = asked.seq
 
+    def _cameras(self, session: Session) -> list[str]:
+        greeting = self.model.greetings.get(session.model)
+        return greeting["cameras"] if greeting else ["image"]  # no model: refused after the reading
+
     def _no_history(self) -> History:
-        return History(self.model.greetings[self.model.current].get("history", 1))
+        greeting = self.model.greetings[self.model.current]
+        return History(greeting["history"], greeting["cameras"])
 
     async def _reset(self, session: Session) -> None:
         session.moved.clear()

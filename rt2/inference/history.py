@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
 class History:
-    """The last `length` frames of one episode, as the model's images in a row."""
+    """The last `length` frames of one episode, of the first of the model's `cameras`."""
 
-    def __init__(self, length: int):
+    def __init__(self, length: int, cameras: Sequence[str]):
         self._frames: collections.deque[Any] = collections.deque(maxlen=length)
+        self._camera = cameras[0]
 
     def shown(self, observation: Mapping[str, Any]) -> Mapping[str, Any]:
         """The observation with the earlier frames before its own, which is remembered.
@@ -19,15 +20,16 @@ class History:
         One that brings several frames itself, or asks a question, stays as it is.
         """
         image = observation["image"]
+        views = image if isinstance(image, Mapping) else {self._camera: image}
+        camera = self._camera if len(views) > 1 else next(iter(views), None)
         asks = observation.get("mode", "action") == "vqa"
-        if self._frames.maxlen == 1 or asks or isinstance(image, list | tuple):
+        if self._frames.maxlen == 1 or asks or camera not in views:
+            return observation  # the policy says what is wrong with cameras
+        if isinstance(views[camera], list | tuple):
             return observation
-        if isinstance(image, Mapping):
-            if len(image) != 1:
-                return observation  # the policy says what is wrong
-            image = next(iter(image.values()))
-        self._frames.append(image)
-        return {**observation, "image": list(self._frames)}
+        self._frames.append(views[camera])
+        frames = list(self._frames)
+        return {**observation, "image": {**views, camera: frames} if len(views) > 1 else frames}
 
     def clear(self) -> None:
         """Begins another episode."""
@@ -46,7 +48,10 @@ class Episode:
     """A policy and the frames that one robot has seen; the frames of a step come once each."""
 
     def __init__(self, policy: Infers):
-        self._policy, self._history = policy, History(policy.metadata["history"])
+        self._policy, self._history = (
+            policy,
+            History(policy.metadata["history"], policy.metadata["cameras"]),
+        )
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to the frame of this step; raises what the policy raises."""

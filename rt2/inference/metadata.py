@@ -11,6 +11,7 @@ PUBLIC_KEYS = (
     "dataset",
     "image_size",
     "history",
+    "cameras",
     "action_vocabulary",
     "tokenizer",
     "step",

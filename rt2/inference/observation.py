@@ -2,15 +2,18 @@
 
 Clients write either this project's keys (`image`, `instruction`, `state`, `mode`, `dataset`) or
 openpi's: flat (`observation/image`, `observation/state`, `prompt`) or nested (`images: {cam_high:
-...}`). openpi's clients always send wrist cameras and the robot's state. A model here reads one
-camera, and a state where it was trained with one (the server's metadata says so): what it does not
-read of those keys, and of those alone, is accepted and not used. Any other key is an error.
+...}`). openpi's clients always send wrist cameras and the robot's state. A model reads the cameras
+and the state that it was trained with (the server's metadata says which): what it does not read of
+those keys, and of those alone, is accepted and not used. Any other key is an error.
+
+A model of one camera takes the picture by whatever name. One of several takes each by its own name,
+in `image` or `images` or, without "observation/", as openpi's flat key.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,13 +28,14 @@ IMAGE_KEYS = ("image", "observation/image", "observation/exterior_image_1_left",
 TEXT_KEYS = ("instruction", "prompt")
 PASSED_KEYS = ("mode", "dataset")
 FLAG_KEYS = ("probabilities",)
+PREFIX = "observation/"
 STATE_KEYS = ("state", "observation/state")
 DROID_STATE = ("observation/joint_position", "observation/gripper_position")  # one after the other
-UNUSED_KEYS = ("observation/wrist_image", "observation/wrist_image_left")
-MAIN_CAMERA = "cam_high"  # of ALOHA's four; the others are accepted and not used
-UNUSED_CAMERAS = ("cam_low", "cam_left_wrist", "cam_right_wrist")
+WRIST_KEYS = ("observation/wrist_image", "observation/wrist_image_left")
+MAIN_CAMERA = "cam_high"  # of ALOHA's four
+OTHER_CAMERAS = ("cam_low", "cam_left_wrist", "cam_right_wrist")
 KNOWN_KEYS = (
-    IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + FLAG_KEYS + UNUSED_KEYS
+    IMAGE_KEYS + TEXT_KEYS + STATE_KEYS + DROID_STATE + PASSED_KEYS + FLAG_KEYS + WRIST_KEYS
 )
 
 
@@ -39,8 +43,10 @@ class ObservationError(ValueError):
     """A request that is no observation; the message names the field."""
 
 
-def read(request: Any) -> dict[str, Any]:
+def read(request: Any, cameras: Sequence[str]) -> dict[str, Any]:
     """The observation of a decoded request: `image`, `instruction`; if given, state and the rest.
+
+    `cameras`: those of the model; `image` is {camera: image} where there are several.
 
     Raises ObservationError on an unknown key, a missing or doubled one, an image that is not uint8
     RGB of at most `MAX_PIXELS`, an instruction that is empty, longer than `MAX_INSTRUCTION` or
@@ -52,10 +58,10 @@ def read(request: Any) -> dict[str, Any]:
     for key in request:
         if key not in KNOWN_KEYS:
             raise ObservationError(_unknown("", key, KNOWN_KEYS))
-    for key in STATE_KEYS + DROID_STATE + UNUSED_KEYS:
+    for key in STATE_KEYS + DROID_STATE + WRIST_KEYS:
         _check_finite(key, request.get(key))
-    image_key, text_key = _one_of(request, IMAGE_KEYS), _one_of(request, TEXT_KEYS)
-    image = _image(image_key, request[image_key])
+    text_key = _one_of(request, TEXT_KEYS)
+    image = _only_image(request) if len(cameras) == 1 else _images(request, cameras)
     try:
         text = plain(text_key, request[text_key], MAX_INSTRUCTION)
         passed = {key: plain(key, request[key], 64) for key in PASSED_KEYS if key in request}
@@ -95,11 +101,39 @@ def _one_of(request: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return given[0]
 
 
-def _image(key: str, value: Any) -> Any:
-    """One frame, or the frames of the one camera oldest first, each [H, W, 3]."""
+def _only_image(request: Mapping[str, Any]) -> Any:
+    """What a model of one camera reads."""
+    key = _one_of(request, IMAGE_KEYS)
+    value = request[key]
     if isinstance(value, Mapping):
         camera = _camera(key, value)
         return _image(join(key, camera), value[camera])
+    return _image(key, value)
+
+
+def _images(request: Mapping[str, Any], cameras: Sequence[str]) -> dict[str, Any]:
+    """What a model of several cameras reads, by their names."""
+    given: dict[str, tuple[str, Any]] = {}  # camera -> where it stands in the request, and there
+    for key in (*IMAGE_KEYS, *WRIST_KEYS):
+        if key in request and isinstance(request[key], Mapping):
+            given |= {name: (join(key, name), value) for name, value in request[key].items()}
+        elif key in request:
+            given[key.removeprefix(PREFIX)] = key, request[key]
+    if missing := [camera for camera in cameras if camera not in given]:
+        raise ObservationError(
+            f"image: no camera {missing[0]!r}; this model reads {', '.join(cameras)}, given: "
+            f"{', '.join(sorted(name[:64] for name in given)) or 'none'}"
+        )
+    known = tuple(key.removeprefix(PREFIX) for key in IMAGE_KEYS + WRIST_KEYS)
+    known += (*cameras, MAIN_CAMERA, *OTHER_CAMERAS)
+    for name, (key, _) in given.items():
+        if name not in known:
+            raise ObservationError(_unknown("", key, tuple(cameras)))
+    return {camera: _image(*given[camera]) for camera in cameras}
+
+
+def _image(key: str, value: Any) -> Any:
+    """One frame, or the frames of a camera oldest first, each [H, W, 3]."""
     if isinstance(value, list):
         if not value:
             raise ObservationError(f"{key}: no frames")
@@ -111,11 +145,11 @@ def _camera(key: str, cameras: Mapping[str, Any]) -> str:
     """The camera to use: the only one, or ALOHA's main one among its four."""
     if len(cameras) == 1:
         return next(iter(cameras))
-    known = (MAIN_CAMERA, *UNUSED_CAMERAS)
+    known = (MAIN_CAMERA, *OTHER_CAMERAS)
     for name in cameras:
         if name not in known:
             raise ObservationError(
-                f"{_unknown(key, name, known)} A model here reads one camera: send that alone."
+                f"{_unknown(key, name, known)} This model reads one camera: send that alone."
             )
     if MAIN_CAMERA not in cameras:
         raise ObservationError(f"{key}: {len(cameras)} cameras; send {MAIN_CAMERA} or one alone")

@@ -33,12 +33,13 @@ class Policy:
     """Decodes actions under the grammar of its data set, and answers to questions freely.
 
     An observation is a mapping: `image` uint8 [H, W, 3], or a list of them oldest first, or
-    {camera: image} with one camera; `instruction` str; optional `mode` "action" (default), "plan",
-    where a plan in words comes before the action (of use to a model that was trained so), or "vqa",
-    where `instruction` is the whole question; optional `dataset`, needed where the checkpoint knows
-    several; `state` float [S], needed where the data set's actions are asked with it
-    (`metadata["datasets"][name]["state_low"]` is not empty then) and otherwise ignored;
-    `probabilities` bool: whether the reply is to have those of the tokens of an action.
+    {camera: image} of all that the model reads (`metadata["cameras"]`); `instruction` str; optional
+    `mode` "action" (default), "plan", where a plan in words comes before the action (of use to a
+    model that was trained so), or "vqa", where `instruction` is the whole question; optional
+    `dataset`, needed where the checkpoint knows several; `state` float [S], needed where the data
+    set's actions are asked with it (`metadata["datasets"][name]["state_low"]` is not empty then)
+    and otherwise ignored; `probabilities` bool: whether the reply is to have those of the tokens
+    of an action.
     A policy remembers nothing: `history.Episode` keeps the frames of a robot.
     """
 
@@ -207,7 +208,7 @@ class Policy:
             raise PreprocessError('probabilities: told of mode "action" alone; leave them out')
         # no piece of a tokenizer is longer than 16 characters of 4 bytes
         text = plain("instruction", observation["instruction"], 64 * self.preprocess.prefix_length)
-        image = self.preprocess.image_stack(_frames(observation["image"]))
+        image = self.preprocess.image_stack(self.preprocess.frames(observation["image"]))
         if observation.get("mode", "action") == "vqa":
             return image, self.preprocess.text_prefix(text), np.bool_(False)
         state = self.preprocess.state(dataset, observation.get("state"))
@@ -252,6 +253,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
         "eval_sources": assets["eval"],
         "image_size": preprocess.image_size,
         "history": preprocess.history,
+        "cameras": list(preprocess.cameras),
         "plans": _learnt_plans(assets),
         "action_vocabulary": preprocess.vocabulary.kind,
         "tokenizer": preprocess.tokenizer.digest,
@@ -270,17 +272,6 @@ def _state_bounds(preprocess: Preprocess, dataset: str) -> dict[str, list[float]
     codec = preprocess.state_codecs.get(dataset)
     low, high = ((), ()) if codec is None else (codec.low, codec.high)
     return {"state_low": list(low), "state_high": list(high)}
-
-
-def _frames(image: Any) -> list[np.ndarray]:
-    if isinstance(image, Mapping):
-        if len(image) != 1:
-            raise PreprocessError(
-                f"image: cameras {sorted(image)}; this model takes one camera, send that alone"
-            )
-        image = next(iter(image.values()))
-    frames = image if isinstance(image, list | tuple) else [image]
-    return [np.asarray(frame) for frame in frames]
 
 
 def _bucket(rows: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rt2.inference import observation
@@ -43,8 +44,11 @@ class Request:
         return mode, self.observation.get("dataset", "") if mode != "vqa" else ""
 
 
-def read(message: Any) -> Request:
-    """The request of a decoded message. Raises Refusal (bad_request) naming the field."""
+def read(message: Any, cameras: Sequence[str]) -> Request:
+    """The request of a decoded message to a model of these cameras.
+
+    Raises Refusal (bad_request) naming the field.
+    """
     if not isinstance(message, dict):
         raise Refusal("bad_request", f"observation: {type(message).__name__}, expected a map")
     about = _name(message, "id", None)
@@ -54,7 +58,7 @@ def read(message: Any) -> Request:
             raise Refusal("bad_request", "reset: expected true or false")
         seen = {key: value for key, value in message.items() if key not in KEYS}
         return Request(
-            {} if reset and not seen else observation.read(seen),
+            {} if reset and not seen else observation.read(seen, cameras),
             about,
             _whole(message, "seq", 0, 2**63 - 1),
             1e-3

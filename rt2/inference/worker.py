@@ -131,7 +131,8 @@ def load(path: str, max_batch: int, decoding: Mapping[str, Any]) -> Loaded:
 def warm_up(metadata: dict[str, Any], max_batch: int) -> Iterator[list[dict[str, Any]]]:
     """Batches that make a policy compile all that it will run: every kind in every size."""
     size = metadata["image_size"]
-    blank = {"image": np.zeros((size, size, 3), np.uint8), "instruction": "wait"}
+    black = np.zeros((size, size, 3), np.uint8)
+    blank = {"image": dict.fromkeys(metadata["cameras"], black), "instruction": "wait"}
     rows = [
         blank | {"dataset": name} | ({"state": data["state_low"]} if data["state_low"] else {})
         for name, data in metadata["datasets"].items()

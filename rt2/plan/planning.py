@@ -16,6 +16,7 @@ from rt2.models import flops as formulas
 from rt2.plan import collectives, compiler, flops, hlo, memory, roofline, traffic
 from rt2.plan.chips import PlanError, Topology
 from rt2.plan.programs import PROGRAMS, Program, Setup, make_setup
+from rt2.preprocess import image_count
 from rt2.train import sharding
 
 GATHERED_SHARE = 0.5  # of the parameters' bytes that collectives outside loops may move at most
@@ -128,7 +129,8 @@ def _step(setup: Setup, topology: Topology, train: dict[str, Any]) -> dict[str, 
 def model_flops(setup: Setup) -> int:
     """What a step's batch needs: three times the forward pass, none for recomputation."""
     config = setup.config
-    lengths = config.history, config.prefix_length, config.target_length
+    images = image_count(config.history, config.cameras)
+    lengths = images, config.prefix_length, config.target_length
     return 3 * config.batch_size * formulas.forward(setup.model, *lengths)
 
 

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from rt2.inference import decode
 from rt2.models import variants
 from rt2.models.build import Model
+from rt2.preprocess import image_count
 from rt2.train import sharding
 from rt2.train.checkpoint import abstract
 from rt2.train.settings import make_model, make_settings, make_step
@@ -72,7 +73,7 @@ def abstract_batch(config: ml_collections.ConfigDict, mesh: Mesh) -> dict[str, A
     rows = config.batch_size
     side = variants.vision(config.model.variant, config.model.image_size).image_size
     shapes = {
-        "image": ((rows, config.history, side, side, 3), jnp.uint8),
+        "image": ((rows, image_count(config.history, config.cameras), side, side, 3), jnp.uint8),
         "has_image": ((rows,), jnp.bool_),
         "prefix": ((rows, config.prefix_length), jnp.int32),
         "target": ((rows, config.target_length), jnp.int32),

@@ -7,7 +7,7 @@ from typing import Any
 
 from rt2.errors import UserError
 
-MODEL_FIELDS = ("model", "tokenizer", "action_vocabulary", "image_size", "history")
+MODEL_FIELDS = ("model", "tokenizer", "action_vocabulary", "image_size", "history", "cameras")
 
 
 class ContractError(UserError):

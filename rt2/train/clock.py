@@ -39,7 +39,7 @@ def example_flops(settings: StepSettings, preprocess: Preprocess) -> int | None:
     None where a part is frozen, whose backward pass is smaller.
     """
     p = preprocess
-    once = flops.forward(settings.model, p.history, p.prefix_length, p.target_length)
+    once = flops.forward(settings.model, p.images, p.prefix_length, p.target_length)
     return None if settings.frozen else 3 * once
 
 

@@ -71,7 +71,7 @@ class WebRow:
         given, hidden = self.corruption.row(preprocess.tokenizer.encode(text), *lengths, **drawn)
         size = preprocess.image_size
         return {
-            "image": np.zeros((preprocess.history, size, size, 3), np.uint8),  # never looked at
+            "image": np.zeros((preprocess.images, size, size, 3), np.uint8),  # never looked at
             "has_image": np.bool_(False),
             "prefix": preprocess.prefix(given),
             "target": preprocess.target(hidden),

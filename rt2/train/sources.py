@@ -62,8 +62,9 @@ def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Sou
         task, examples = None, None
         if row.kind == "robot":
             spec = dataset_spec(config, row.spec)
+            _check_cameras(row, config, where)
             examples = RobotExamples(
-                row.path, row.split, spec, config.history, quarantine=row.quarantine
+                row.path, row.split, spec, config.history, row.cameras, row.quarantine
             )
             states = _state_codec(row, examples, opened.values(), where)
             task = _task(row, examples, config, where, states)
@@ -79,6 +80,16 @@ def open_sources(config: ml_collections.ConfigDict, which: str) -> dict[str, Sou
     if which == "sources" and not opened:
         raise DataError("no source has a share: set --config.sources.NAME.share above 0")
     return opened
+
+
+def _check_cameras(
+    row: ml_collections.ConfigDict, config: ml_collections.ConfigDict, where: str
+) -> None:
+    if len(row.cameras) != len(config.cameras) - 1:
+        raise DataError(
+            f"{where}.cameras={tuple(row.cameras)}: the features of the cameras "
+            f"{tuple(config.cameras[1:])} of config.cameras, one each; the first is the spec's own"
+        )
 
 
 def _state_codec(

@@ -53,6 +53,7 @@ def make_preprocess(
         codecs=codecs,
         image_size=variants.vision(config.model.variant, config.model.image_size).image_size,
         history=config.history,
+        cameras=tuple(config.cameras),
         prefix_length=config.prefix_length,
         target_length=config.target_length,
         state_codecs=inputs.state_codecs(sources),

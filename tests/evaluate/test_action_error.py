@@ -18,6 +18,7 @@ def example(action, images=1, instruction="move to the strawberry", terminate=Fa
         action=np.array(action, np.float32),
         terminate=terminate,
         state=None,
+        views={},
         example_id="val/0/0",
     )
 
@@ -26,6 +27,7 @@ class Constant:
     """Always gives one action."""
 
     preprocess = SimpleNamespace(
+        cameras=("image",),
         codec={"tabletop": CODEC}.__getitem__,
         vocabulary=SimpleNamespace(tokens=lambda bins: bins + FIRST_ID),
     )
@@ -47,6 +49,7 @@ class Reader:
     """Stops where it is told to, and moves by the first letter of the instruction."""
 
     preprocess = SimpleNamespace(
+        cameras=("image",),
         codec={"arm": STOPPING}.__getitem__,
         vocabulary=SimpleNamespace(tokens=lambda bins: bins + FIRST_ID),
     )
@@ -81,11 +84,11 @@ def test_actions_that_are_not_finite_are_counted_and_enter_no_mean():
 
 
 def test_the_policy_is_asked_with_all_pictures_oldest_first_and_the_data_set():
-    asked = actions.observation(example((0.0, 0.0), images=3), "tabletop")
-    assert [int(image[0, 0, 0]) for image in asked["image"]] == [0, 1, 2]
+    asked = actions.observation(example((0.0, 0.0), images=3), "tabletop", ["eye"])
+    assert [int(image[0, 0, 0]) for image in asked["image"]["eye"]] == [0, 1, 2]
     assert asked["dataset"] == "tabletop" and "state" not in asked
     moved = SimpleNamespace(**vars(example((0.0, 0.0))) | {"state": np.array([0.5])})
-    assert actions.observation(moved, "tabletop")["state"] == [0.5]
+    assert actions.observation(moved, "tabletop", ["eye"])["state"] == [0.5]
 
 
 def test_stops_are_false_where_the_episode_goes_on():

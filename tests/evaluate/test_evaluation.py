@@ -22,7 +22,12 @@ class HoldingPolicy:
 
     def __init__(self, codecs):
         self.preprocess = SimpleNamespace(
-            codecs=codecs, codec=codecs.get, vocabulary=SAME_IDS, image_size=32, history=1
+            cameras=["image"],
+            codecs=codecs,
+            codec=codecs.get,
+            vocabulary=SAME_IDS,
+            image_size=32,
+            history=1,
         )
         self.metadata = {"datasets": {name: {} for name in codecs}}
 
@@ -46,7 +51,8 @@ def data(tmp_path_factory, project):
 
 def sources(folder):
     def row(kind, path, split, spec):
-        return {"kind": kind, "path": str(folder / path), "split": split, "spec": spec}
+        row = {"kind": kind, "path": str(folder / path), "split": split, "spec": spec}
+        return row | {"cameras": []}
 
     return {
         "tabletop": row("robot", "tabletop/1.0.0", "val", "tabletop"),

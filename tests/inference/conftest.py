@@ -57,7 +57,7 @@ def policy(preprocess):
     model = Model(dataclasses.replace(config, text=text))
     params = jax.jit(model.init)(jax.random.key(0))
     params = {path: 2 * value if value.ndim > 1 else value for path, value in params.items()}
-    assets = {"step": 7, "eval": {"private": "not for clients"}}
+    assets = {"step": 7, "eval": {"private": "not for clients"}, "config": {"sources": {}}}
     return Policy(model, params, preprocess, describe(preprocess, assets))
 
 

@@ -28,6 +28,7 @@ class StubPolicy:
 
     def __init__(self, step=3):
         self.metadata = {"dataset": "table", "step": step, "eval_sources": {"path": "/secret/x"}}
+        self.metadata |= {"history": 1, "cameras": ["image"]}
         self.step = step
         self.go_on = threading.Event()
         self.entered = threading.Event()
@@ -43,8 +44,10 @@ class StubPolicy:
         return [self.move(row) for row in observations]
 
     def move(self, observation):
+        image = observation["image"]
+        image = image["image"] if isinstance(image, dict) else image
         return {
-            "actions": np.full((1, 2), np.asarray(observation["image"]).mean(), np.float32),
+            "actions": np.full((1, 2), np.asarray(image).mean(), np.float32),
             "terminate": False,
             "tokens": np.array([3, 4], np.int32),
             "text": f"0 {self.step}",

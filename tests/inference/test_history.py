@@ -41,9 +41,20 @@ def test_an_episode_shows_the_last_frames_until_its_reset():
 
 def test_a_model_of_one_frame_gets_what_was_sent():
     row = grey(3)
-    assert History(1).shown(row) is row
+    assert History(1, ["image"]).shown(row) is row
     two = row | {"image": {"left": row["image"], "right": row["image"]}}
-    assert History(2).shown(two) is two
+    assert History(2, ["image"]).shown(two) is two
+
+
+def test_of_several_cameras_the_first_has_a_past():
+    def seen(i):
+        return grey(i) | {"image": {"wrist": grey(10 * i)["image"], "front": grey(i)["image"]}}
+
+    history = History(2, ["front", "wrist"])
+    history.shown(seen(1))
+    image = history.shown(seen(2))["image"]
+    assert [int(frame.mean()) for frame in image["front"]] == [1, 2]
+    assert int(image["wrist"].mean()) == 20
 
 
 @pytest.fixture(scope="module")

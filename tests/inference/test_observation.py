@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rt2.inference import observation
-from rt2.inference.observation import ObservationError, read
+from rt2.inference.observation import ObservationError
 
 IMAGE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 FIRST = IMAGE.transpose(2, 0, 1)
@@ -40,7 +40,7 @@ FORMS = {
 
 @pytest.mark.parametrize("request_", FORMS.values(), ids=FORMS)
 def test_every_form_means_the_same(request_):
-    made = read(request_)
+    made = observation.read(request_, ["image"])
     assert set(made) - {"state"} == {"image", "instruction"} and made["instruction"] == "push"
     frame = made["image"][0] if isinstance(made["image"], list) else made["image"]
     np.testing.assert_array_equal(frame, IMAGE)
@@ -48,24 +48,26 @@ def test_every_form_means_the_same(request_):
 
 @pytest.mark.parametrize("name, size", [("libero", 8), ("aloha", 8), ("droid", 9)])
 def test_the_state_is_passed_on(name, size):
-    state = read(FORMS[name])["state"]
+    state = observation.read(FORMS[name], ["image"])["state"]
     np.testing.assert_array_equal(np.asarray(state), np.zeros(size))
-    assert "state" not in read(GOOD)
+    assert "state" not in observation.read(GOOD, ["image"])
 
 
 def test_joints_come_before_the_gripper():
     droid = {"observation/joint_position": np.arange(7.0), "observation/gripper_position": 7.0}
-    assert read(GOOD | droid)["state"] == list(range(8))
-    assert "state" not in read({**GOOD, "observation/joint_position": np.arange(7.0)})
-    assert read({**GOOD, **droid, "state": [3.0]})["state"] == [3.0]
+    assert observation.read(GOOD | droid, ["image"])["state"] == list(range(8))
+    assert "state" not in observation.read(
+        {**GOOD, "observation/joint_position": np.arange(7.0)}, ["image"]
+    )
+    assert observation.read({**GOOD, **droid, "state": [3.0]}, ["image"])["state"] == [3.0]
 
 
 def test_mode_and_dataset_are_passed_on():
-    made = read({**GOOD, "mode": "vqa", "dataset": "arm"})
+    made = observation.read({**GOOD, "mode": "vqa", "dataset": "arm"}, ["image"])
     assert (made["mode"], made["dataset"]) == ("vqa", "arm")
-    assert read({**GOOD, "probabilities": True})["probabilities"] is True
+    assert observation.read({**GOOD, "probabilities": True}, ["image"])["probabilities"] is True
     with pytest.raises(ObservationError, match="probabilities: int, expected true or false"):
-        read({**GOOD, "probabilities": 1})
+        observation.read({**GOOD, "probabilities": 1}, ["image"])
 
 
 NAN = np.array([0, np.nan], np.float32)
@@ -111,12 +113,12 @@ BAD = {
 @pytest.mark.parametrize("request_, reason", BAD.values(), ids=BAD)
 def test_bad_observation_is_refused_by_name(request_, reason):
     with pytest.raises(ObservationError, match=reason):
-        read(request_)
+        observation.read(request_, ["image"])
 
 
 def test_the_key_that_is_refused_is_shown_short_and_escaped():
     with pytest.raises(ObservationError) as error:
-        read({**GOOD, "x\n" * 5000: 1})
+        observation.read({**GOOD, "x\n" * 5000: 1}, ["image"])
     assert len(str(error.value)) < 500 and "\n" not in str(error.value)
 
 

@@ -129,9 +129,9 @@ def test_the_plan_in_words_is_what_training_wrote(preprocess):
 
 
 def test_a_plan_moves_the_robot_and_needs_the_right_to():
-    asked = request.read(OBSERVATION | {"mode": "plan"})
+    asked = request.read(OBSERVATION | {"mode": "plan"}, ["image"])
     assert asked.needs == "act" and asked.kind == ("plan", "table")
-    assert request.read(OBSERVATION | {"mode": "vqa"}).needs == "ask"
+    assert request.read(OBSERVATION | {"mode": "vqa"}, ["image"]).needs == "ask"
 
 
 @pytest.mark.parametrize("share, datasets", [(0.5, 3), (0.0, 0)])

@@ -40,7 +40,7 @@ def test_load_reads_what_was_saved(policy, tmp_path):
     assets = as_json(
         format=1,
         step=3,
-        config={"dataset_specs": {}},
+        config={"sources": {}},
         model=policy.model.to_json(),
         preprocess=policy.preprocess.to_json(),
         data={},

@@ -244,7 +244,8 @@ from rt2.inference import json_numpy, request, wire
 events.clear()
 data = b"\\x80\\x04\\x95\\x1c\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x8c\\x02os"
 array = {b"__ndarray__": True, b"data": data, b"dtype": "|O", b"shape": [1]}
-for read, sent in [(wire.decode, data), (json_numpy.loads, data), (request.read, {"image": array})]:
+readers = [wire.decode, json_numpy.loads, lambda sent: request.read(sent, ["image"])]
+for read, sent in zip(readers, [data, data, {"image": array}]):
     try:
         read(sent)
     except Exception as error:

@@ -24,6 +24,7 @@ GREETING = {
     "action_vocabulary": "integer",
     "image_size": 64,
     "history": 1,
+    "cameras": ["image"],
     "datasets": {"arm": {"slots": ["dx"], "units": ["m"], "low": [-1.0], "high": [1.0]}},
 }
 SEEN = {"image": np.zeros((2, 2, 3), np.uint8), "instruction": "push"}

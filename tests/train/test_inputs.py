@@ -9,6 +9,7 @@ import pytest
 from configs import common
 from rt2.data.errors import DataError
 from rt2.data.mixture import Draw
+from rt2.evaluate import actions
 from rt2.models import variants
 from rt2.models.build import Model
 from rt2.train import inputs, start
@@ -84,6 +85,35 @@ def test_only_actions_are_evaluated(config):
     config.eval_sources.robot.task = "success"
     with pytest.raises(DataError, match="eval_sources.robot.task='success': only the task action"):
         open_sources(config, "eval_sources")
+
+
+def test_rows_of_several_cameras(config, tmp_path):
+    spec = dict(
+        camera="observation/rgb",
+        cameras="observation/rgb",  # the set has one, which serves as both
+        instruction="instruction",
+        action="action",
+        action_spec="language_table",
+        state=None,
+        drop_first=False,
+        drop_last="always",
+        terminate="never",
+        empty_instruction="refuse",
+        bounds="min_max",
+    )
+    config.dataset_specs.twice = spec
+    config.sources.robot.spec, config.cameras = "twice", ("front", "wrist")
+    with pytest.raises(DataError, match=r"sources.robot.cameras=\(\): .*\('wrist',\)"):
+        open_sources(config, "sources")
+    config.sources.robot.cameras = ("observation/rgb",)
+    sources, preprocess = prepared(config, tmp_path)
+    batch = inputs.make_mixture(config, sources, preprocess).batch(0)
+    assert batch["image"].shape[1] == preprocess.images == 2
+    np.testing.assert_array_equal(batch["image"][:, 0], batch["image"][:, 1])
+    example = sources["robot"].examples[0]
+    sent = actions.observation(example, "twice", preprocess.cameras)["image"]
+    shown = sources["robot"].task[0].images
+    np.testing.assert_array_equal(preprocess.frames(sent), shown)
 
 
 def test_bounds_of_another_projects_statistics(config, tmp_path):
