@@ -113,7 +113,9 @@ def _programs(policy: Policy) -> dict[str, bytes]:
     def answer(params, image, prefix):
         rows, vocab = prefix.shape[0], model.config.text.rows
         nobody, everything = jnp.zeros(rows, bool), jnp.ones((length, vocab), bool)
-        return decode.mixed(model.module(params), image, prefix, nobody, everything)._asdict()
+        module = model.module(params)
+        memory = module.encode(image, prefix)
+        return decode.mixed(module, memory, nobody, everything)._asdict()
 
     programs = {TEXT_PROGRAM: _exported(answer, *inputs)}
     for table in _tables(policy).values():
@@ -124,7 +126,8 @@ def _programs(policy: Policy) -> dict[str, bytes]:
 
 def _act(model: Model):
     def act(params, image, prefix, table):
-        return decode.actions(model.module(params), image, prefix, table)._asdict()
+        module = model.module(params)
+        return decode.actions(module, module.encode(image, prefix), table)._asdict()
 
     return act
 
