@@ -67,7 +67,7 @@ def main() -> None:
         "preprocess": preprocess.to_json(),
     }
     own.write_file(args.workdir / "tiny.safetensors", params, assets, jnp.bfloat16)
-    metadata = describe(preprocess, {**assets, "eval": {}, "step": 0})
+    metadata = describe(preprocess, {**assets, "config": {"sources": {}}, "eval": {}, "step": 0})
     measure(args.workdir, Policy(model, params, preprocess, metadata))
     if not args.quick:
         for name in KEPT:

@@ -20,6 +20,7 @@ from rt2.preprocess import Preprocess
 from rt2.tokenizer import ActionVocabulary, Tokenizer
 from rt2.train import init_from
 
+ASSETS = {"step": 1, "eval": {}, "config": {"sources": {}}}
 TEXT = ["Q: what action should the robot take to push the green block? A:"] * 20
 
 
@@ -45,7 +46,7 @@ def policy():
         )
     )
     params = jax.jit(model.init)(jax.random.key(3))
-    return Policy(model, params, preprocess, describe(preprocess, {"step": 1, "eval": {}}))
+    return Policy(model, params, preprocess, describe(preprocess, ASSETS))
 
 
 @pytest.fixture

@@ -37,19 +37,6 @@ def test_metrics_and_checkpoints_are_written(trained):
     writer.close()
 
 
-def test_averages_and_parts_survive_a_resume(run, tmp_path):
-    knobs = {"accumulate": 2, "ema": 0.9, "optimizer.skip_above": 9.0, "save_interval": 2}
-    knobs |= {"log_interval": 1, "eval_rows": 8}
-    for steps in (2, 4):
-        done = run(tmp_path / "parts", num_steps=steps, **knobs)
-        assert done.returncode == 0, done.stderr
-    assert "resumed at step 2" in done.stderr
-    done = run(tmp_path / "whole", num_steps=4, **knobs)
-    assert done.returncode == 0, done.stderr
-    ends = [checkpoint.find(tmp_path / name) for name in ("parts", "whole")]
-    assert checkpoint.read_json(ends[0], "manifest") == checkpoint.read_json(ends[1], "manifest")
-
-
 def test_the_checkpoint_is_a_policy(trained, policy_observation):
     reply = Policy.load(trained).infer(policy_observation)
     assert reply["actions"].shape == (1, 2)
