@@ -5,12 +5,12 @@ int8, "PATH:scale" has one float16 for every GROUP neighbours along an axis. Pro
 parameters and widen them first. XLA holds the wide ones while it computes: files, transfers and
 what lies in memory between calls shrink, the peak of a call and its time on a CPU do not.
 
-Rounding every value to the nearest changes some 7 % of a small model's action tokens. So the rows
-of a matrix are rounded one after the other, and the error of each is made up for in those that are
-still to come (GPTQ: Frantar et al. 2023, sections 3.2 and 3.3). What counts as an error is told by
-the Gram matrices of gradients of the log-probability of replies: the Fisher information, summed
-over a matrix's outputs. It needs no look into the layers, and sees how far each input matters to
-the reply.
+Rounding every value to the nearest costs a small model many action tokens (experiments/bundle). So
+the rows of a matrix are rounded one after the other, and the error of each is made up for in those
+that are still to come (GPTQ: Frantar et al. 2023, sections 3.2 and 3.3). What counts as an error is
+told by the Gram matrices of gradients of the log-probability of replies: the Fisher information,
+summed over a matrix's outputs. It needs no look into the layers, and sees how far each input
+matters to the reply.
 """
 
 from __future__ import annotations
