@@ -28,19 +28,6 @@ from rt2.tokenizer import ActionVocabulary, Tokenizer
 TEXT = [f"Q: what action should the robot take to {INSTRUCTION}? A:"] * 10
 
 
-class Encoded:
-    """A module whose observation is encoded already."""
-
-    def __init__(self, module, memory):
-        self._module, self._memory = module, memory
-
-    def encode(self, image, prefix):
-        return self._memory
-
-    def __getattr__(self, name):
-        return getattr(self._module, name)
-
-
 def make_policy(size: Size, model: Model, params: dict) -> Policy:
     """A policy whose action tokens lie anywhere in the vocabulary."""
     ids = np.random.default_rng(1).permutation(np.arange(3, size.text["vocab"]))[:BINS]
@@ -74,12 +61,11 @@ def jobs(size: Size, policy: Policy) -> dict[str, Callable[[], list[int]]]:
 
     @jax.jit
     def act(params, memory, table):
-        return decode.actions(Encoded(policy.model.module(params), memory), image, prefix, table)
+        return decode.actions(policy.model.module(params), memory, table)
 
     @jax.jit
     def answer(params, memory, free):
-        module = Encoded(policy.model.module(params), memory)
-        return decode.mixed(module, image, prefix, np.zeros(1, bool), free)
+        return decode.mixed(policy.model.module(params), memory, np.zeros(1, bool), free)
 
     return {
         "whole": lambda: policy.infer(given)["tokens"].tolist(),

@@ -1,12 +1,14 @@
 """Decoding with a cache: the observation is encoded once, then one token at a time.
 
-Shapes: B rows, n images, S image size, L prefix, T steps, A slots, K allowed tokens, V vocabulary,
-W beams. All loops are inside the compiled program: nothing returns to the host between tokens.
+`memory` is what the module's `encode` made of the rows' images and questions. All loops are inside
+the compiled program: nothing returns to the host between tokens.
+
+Shapes: B rows, T steps, A slots, K allowed tokens, V vocabulary, W beams.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +42,7 @@ class Decoded(NamedTuple):
 
 def actions(
     module: VisionLanguage,
-    image: Array,
-    prefix: Array,
+    memory: Any,
     table: Array,
     sampling: Sampling | None = None,
     mass: bool = False,
@@ -51,7 +52,7 @@ def actions(
 
     table int32 [A, K], -1 where a slot allows fewer. `mass` needs the logits of all tokens too.
     """
-    cache = module.start(module.encode(image, prefix), len(table))
+    cache = module.start(memory, len(table))
 
     def step(carry, inputs):
         token, cache, log_prob = carry
@@ -67,7 +68,7 @@ def actions(
         every = jax.nn.softmax(logits) if spread else None
         return (token, cache, log_prob + log_prob_of(logits, choice)), (token, share, every)
 
-    rows = prefix.shape[0]
+    rows = memory.mask.shape[0]
     first = (jnp.full(rows, PAD, jnp.int32), cache, jnp.zeros(rows))
     positions = jnp.arange(len(table))
     (_, _, log_prob), made = jax.lax.scan(step, first, (positions, table))
@@ -77,8 +78,7 @@ def actions(
 
 def mixed(
     module: VisionLanguage,
-    image: Array,
-    prefix: Array,
+    memory: Any,
     is_action: Array,
     allowed: Array,
     sampling: Sampling | None = None,
@@ -88,8 +88,8 @@ def mixed(
     is_action bool [B]; allowed bool [T, V]. A row that has ended emits pad; when all have, the loop
     ends.
     """
-    rows, length = prefix.shape[0], len(allowed)
-    cache = module.start(module.encode(image, prefix), length)
+    rows, length = memory.mask.shape[0], len(allowed)
+    cache = module.start(memory, length)
 
     def goes_on(carry):
         position, *_, ended = carry
@@ -120,16 +120,14 @@ class Beams(NamedTuple):
     ended: Array  # bool [B, W]
 
 
-def answers(
-    module: VisionLanguage, image: Array, prefix: Array, length: int, width: int
-) -> Decoded:
+def answers(module: VisionLanguage, memory: Any, length: int, width: int) -> Decoded:
     """A free answer of at most `length` tokens a row, by beam search over `width` candidates.
 
     Answers of different lengths are compared by their scores divided by ((5 + tokens) / 6) to the
     power LENGTH_POWER.
     """
-    rows = prefix.shape[0]
-    cache = module.start(module.encode(image, prefix), length)
+    rows = memory.mask.shape[0]
+    cache = module.start(memory, length)
     cache = cache.rows(jnp.repeat(jnp.arange(rows), width))
 
     def step(carry, position):

@@ -135,7 +135,8 @@ def answer(model: Model, length: int):
         rows, vocab = prefix.shape[0], model.config.text.rows
         nobody, everything = jnp.zeros(rows, bool), jnp.ones((length, vocab), bool)
         module = model.module(quantise.widen(params))
-        return decode.mixed(module, image, prefix, nobody, everything)._asdict()
+        memory = module.encode(image, prefix)
+        return decode.mixed(module, memory, nobody, everything)._asdict()
 
     return program
 
@@ -145,7 +146,7 @@ def act(model: Model):
 
     def program(params, image, prefix, table):
         module = model.module(quantise.widen(params))
-        return decode.actions(module, image, prefix, table)._asdict()
+        return decode.actions(module, module.encode(image, prefix), table)._asdict()
 
     return program
 

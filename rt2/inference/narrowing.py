@@ -101,7 +101,8 @@ def loss(
 def _gram(model: Model, params: Params, image, prefix, table, sampling) -> dict[str, jax.Array]:
     def log_prob(matrices: Params) -> jax.Array:
         module = model.module({**params, **matrices})
-        return decode.actions(module, image, prefix, table, sampling).log_prob[0]
+        memory = module.encode(image, prefix)
+        return decode.actions(module, memory, table, sampling).log_prob[0]
 
     matrices = {path: params[path] for path in quantise.views(model)}
     return quantise.gram(model, jax.grad(log_prob)(matrices))
@@ -109,4 +110,5 @@ def _gram(model: Model, params: Params, image, prefix, table, sampling) -> dict[
 
 @functools.partial(jax.jit, static_argnums=0)
 def _tokens(model: Model, params: Params, image, prefix, table) -> jax.Array:
-    return decode.actions(model.module(params), image, prefix, table).tokens
+    module = model.module(params)
+    return decode.actions(module, module.encode(image, prefix), table).tokens

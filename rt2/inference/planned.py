@@ -48,8 +48,7 @@ class State(NamedTuple):
 
 def actions(
     module: VisionLanguage,
-    image: Array,
-    prefix: Array,
+    memory: Any,
     table: Array,
     opening: Array,
     budget: int,
@@ -58,11 +57,12 @@ def actions(
 ) -> Planned:
     """Words freely until the opening int32 [M], then the grammar: table int32 [A, K], -1 unused.
 
+    `memory` is what the module's `encode` made of the rows.
     A row that ends its words, or has said `budget` of them, is led through what is left of the
     opening; so T is budget + M + A. The head of all tokens is used while any row is at its words,
     and throughout with `mass`.
     """
-    rows, (slots, width), begun = prefix.shape[0], table.shape, len(opening)
+    rows, (slots, width), begun = memory.mask.shape[0], table.shape, len(opening)
     length, row = budget + begun + slots, jnp.arange(rows)
 
     def goes_on(now: State) -> Array:
@@ -114,7 +114,7 @@ def actions(
         led=jnp.zeros(rows, bool),
         log_prob=jnp.zeros(rows),
         mass=jnp.ones((rows, slots)),
-        cache=module.start(module.encode(image, prefix), length),
+        cache=module.start(memory, length),
     )
     last = jax.lax.while_loop(goes_on, step, first)
     found = last.tokens[:, begun:], last.begin, last.log_prob, last.mass if mass else None

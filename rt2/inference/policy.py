@@ -148,14 +148,17 @@ class Policy:
         )
         ready = time.perf_counter()
         numbers = [*numbers, *[0] * padding]
-        decoded = self._run(kind, image, prefix, is_action, numbers, decoding)
+        memory = jax.block_until_ready(_encode(self.model, self.held, image, prefix))
+        encoded = time.perf_counter()
+        decoded = self._run(kind, memory, is_action, numbers, decoding)
         asked = [kind[0] == "action" and bool(one.get("probabilities")) for one in observations]
         if isinstance(decoded, decode.Decoded) and not any(asked):
             decoded = decoded._replace(spread=None)
         decoded = jax.device_get(decoded)
         timing = {
             "preprocess_ms": 1e3 * (ready - began),
-            "decode_ms": 1e3 * (time.perf_counter() - ready),
+            "encode_ms": 1e3 * (encoded - ready),
+            "decode_ms": 1e3 * (time.perf_counter() - encoded),
         }
         replies = []
         for i in range(len(rows)):
@@ -174,11 +177,11 @@ class Policy:
         return replies
 
     def _run(
-        self, kind: Kind, image, prefix, is_action, numbers: list[int], decoding: Decoding
+        self, kind: Kind, memory: Any, is_action, numbers: list[int], decoding: Decoding
     ) -> decode.Decoded | planned.Planned:
         """One program for the rows, chosen by what they are."""
         mode, dataset = kind
-        rows = self.model, self.held, image, prefix
+        rows = self.model, self.held, memory
         sampling, mass = decoding.sampling(numbers), decoding.hold_below > 0
         if mode == "plan":
             budget = self._budget(dataset)
@@ -293,27 +296,29 @@ def _bucket(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: Model, params: Params, image, prefix):
+    return _module(model, params).encode(image, prefix)
+
+
 @functools.partial(jax.jit, static_argnums=0, static_argnames="mass")
-def _decode_actions(model: Model, params: Params, image, prefix, table, sampling, *, mass):
-    return decode.actions(_module(model, params), image, prefix, table, sampling, mass, spread=True)
+def _decode_actions(model: Model, params: Params, memory, table, sampling, *, mass):
+    return decode.actions(_module(model, params), memory, table, sampling, mass, spread=True)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("budget", "mass"))
-def _decode_plans(
-    model: Model, params: Params, image, prefix, table, opening, sampling, *, budget, mass
-):
-    module = _module(model, params)
-    return planned.actions(module, image, prefix, table, opening, budget, sampling, mass)
+def _decode_plans(model: Model, params: Params, memory, table, opening, sampling, *, budget, mass):
+    return planned.actions(_module(model, params), memory, table, opening, budget, sampling, mass)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("length", "beams"))
-def _decode_answers(model: Model, params: Params, image, prefix, *, length, beams):
-    return decode.answers(_module(model, params), image, prefix, length, beams)
+def _decode_answers(model: Model, params: Params, memory, *, length, beams):
+    return decode.answers(_module(model, params), memory, length, beams)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode_mixed(model: Model, params: Params, image, prefix, is_action, allowed, sampling):
-    return decode.mixed(_module(model, params), image, prefix, is_action, allowed, sampling)
+def _decode_mixed(model: Model, params: Params, memory, is_action, allowed, sampling):
+    return decode.mixed(_module(model, params), memory, is_action, allowed, sampling)
 
 
 def _module(model: Model, params: Params) -> VisionLanguage:

@@ -97,7 +97,8 @@ def decode_program(setup: Setup) -> Program:
     """An action for every row of a batch, as the policy decodes it."""
 
     def act(params, image, prefix, table):
-        return decode.actions(setup.model.module(params), image, prefix, table)
+        module = setup.model.module(params)
+        return decode.actions(module, module.encode(image, prefix), table)
 
     table = jax.ShapeDtypeStruct(
         (ACTION_SLOTS, ACTION_BINS), jnp.int32, sharding=sharding.replicated(setup.mesh)

@@ -9,6 +9,13 @@ import numpy as np
 from rt2.tokenizer import PAD
 
 
+class Memory(NamedTuple):
+    """What was read: a state and, as models have it, which positions are real."""
+
+    state: jax.Array  # [B, 16]
+    mask: jax.Array
+
+
 class Remembered(NamedTuple):
     """A cache of all tokens so far."""
 
@@ -28,10 +35,10 @@ class Recurrent:
         self.head = 2 * jax.random.normal(keys[2], (16, 10))
 
     def encode(self, image, prefix):
-        return self.table[prefix].sum(1)
+        return Memory(self.table[prefix].sum(1), prefix != PAD)
 
     def start(self, memory, length):
-        return Remembered(memory)
+        return Remembered(memory.state)
 
     def step(self, token, position, cache):
         state = jnp.tanh(cache.state @ self.mix + self.table[token])

@@ -27,11 +27,11 @@ def rows(policy):
 
 
 def mixed(policy, rows, allowed):
-    run = jax.jit(
-        lambda params, image, prefix, is_action, allowed: decode.mixed(
-            policy.model.module(params), image, prefix, is_action, allowed
-        )
-    )
+    @jax.jit
+    def run(params, image, prefix, is_action, allowed):
+        module = policy.model.module(params)
+        return decode.mixed(module, module.encode(image, prefix), is_action, allowed)
+
     tokens = []
     for start in range(0, len(rows["image"]), 250):
         part = {name: array[start : start + 250] for name, array in rows.items()}
@@ -77,9 +77,10 @@ def test_restricted_head_is_full_head_and_mask(family):
     """
     model, params = family
     rng = np.random.default_rng(4)
-    restricted = jax.jit(lambda i, t, table: decode.actions(model.module(params), i, t, table))
+    module = model.module(params)
+    restricted = jax.jit(lambda i, t, table: decode.actions(module, module.encode(i, t), table))
     full = jax.jit(
-        lambda i, t, mask: decode.mixed(model.module(params), i, t, jnp.ones(len(t), bool), mask)
+        lambda i, t, mask: decode.mixed(module, module.encode(i, t), jnp.ones(len(t), bool), mask)
     )
     found = []
     for _ in range(5):
@@ -104,7 +105,7 @@ def test_log_prob_is_that_of_the_restricted_distribution(policy, preprocess, row
     table = constraint.action_table(preprocess.vocabulary, preprocess.codecs["arm"].spec)
     image, prefix = rows["image"][:4], rows["prefix"][:4]
     module = policy.model.module(policy.params)
-    decoded = decode.actions(module, image, prefix, jnp.asarray(table))
+    decoded = decode.actions(module, module.encode(image, prefix), jnp.asarray(table))
     logits = np.asarray(module(image, prefix, decoded.tokens), np.float64)
     for row in range(4):
         total = 0.0

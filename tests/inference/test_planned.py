@@ -51,10 +51,11 @@ def test_rows_are_those_of_a_slow_loop(opening):
     @functools.partial(jax.jit, static_argnums=1)
     def run(prefix, mass):
         start = jnp.asarray(opening, jnp.int32)
-        return planned.actions(module, None, prefix, table, start, BUDGET, mass=mass)
+        memory = module.encode(None, prefix)
+        return planned.actions(module, memory, table, start, BUDGET, mass=mass)
 
     found = run(prefix, True)
-    for i, state in enumerate(np.asarray(module.encode(None, prefix))):
+    for i, state in enumerate(np.asarray(module.encode(None, prefix).state)):
         wanted = slow(functools.partial(module.log_probs, state=state), opening)
         np.testing.assert_array_equal(found.tokens[i], wanted[0])
         assert found.begin[i] == wanted[1]
@@ -76,9 +77,9 @@ def test_a_model_that_never_stops_talking_acts_in_the_end():
     opening = jnp.asarray([8, 3], jnp.int32)
     prefix = np.random.default_rng(0).integers(0, 10, (20, 3))
     table = jnp.asarray(TABLE)
-    found = jax.jit(
-        lambda: planned.actions(Talker(), None, prefix, table, opening, BUDGET, mass=True)
-    )()
+    module = Talker()
+    memory = module.encode(None, prefix)
+    found = jax.jit(lambda: planned.actions(module, memory, table, opening, BUDGET, mass=True))()
     np.testing.assert_array_equal(found.tokens[:, : BUDGET + 2], [[7] * BUDGET + [8, 3]] * 20)
     for slot, allowed in enumerate(TABLE):
         assert np.isin(found.tokens[:, BUDGET + 2 + slot], allowed[allowed >= 0]).all()

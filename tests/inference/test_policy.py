@@ -17,6 +17,8 @@ def test_reply_of_a_robot_row(policy):
     assert isinstance(reply["terminate"], bool) and isinstance(reply["log_prob"], float)
     bins = policy.preprocess.vocabulary.bins(reply["tokens"])
     assert reply["text"] == " ".join(map(str, bins))
+    assert list(reply["timing"]) == ["preprocess_ms", "encode_ms", "decode_ms"]
+    assert all(value > 0 for value in reply["timing"].values())
 
 
 def test_batch_equals_single_rows_in_any_order(policy, observations):

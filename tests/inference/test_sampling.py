@@ -45,7 +45,7 @@ def act(policy, table):
     @functools.partial(jax.jit, static_argnames="more")
     def run(image, prefix, drawn=None, more=False):
         module = policy.model.module(policy.params)
-        return decode.actions(module, image, prefix, table, drawn, more, more)
+        return decode.actions(module, module.encode(image, prefix), table, drawn, more, more)
 
     return run
 
@@ -134,9 +134,10 @@ def slow_beam(log_probs, length, width):
 def test_beams_are_those_of_a_slow_search(width):
     module, length = Recurrent(), 5
     prefix = np.random.default_rng(0).integers(0, 10, (40, 3))
-    found = jax.jit(lambda: decode.answers(module, None, prefix, length, width))()
+    memory = module.encode(None, prefix)
+    found = jax.jit(lambda: decode.answers(module, memory, length, width))()
 
-    begun = np.asarray(module.encode(None, prefix))
+    begun = np.asarray(memory.state)
     for i, state in enumerate(begun):
         tokens, score = slow_beam(functools.partial(module.log_probs, state=state), length, width)
         np.testing.assert_array_equal(found.tokens[i], tokens)

@@ -14,7 +14,7 @@ from configs import debug
 from rt2.data.errors import DataError
 from rt2.data.mixture import Draw
 from rt2.inference import bundle_runtime, export, wire
-from rt2.inference.policy import Policy, _decode_actions
+from rt2.inference.policy import Policy, _decode_actions, _encode
 from rt2.train import inputs
 from rt2.train.sources import open_sources
 from tests.train.conftest import metric_rows
@@ -50,7 +50,8 @@ def trainer_tokens(trained, source):
     rows = [make(opened.rows[i], Draw("tabletop", i, 0)) for i in FRAMES]
     image, prefix = (np.stack([row[key] for row in rows]) for key in ("image", "prefix"))
     table = policy._tables["tabletop"]
-    decoded = _decode_actions(policy.model, policy.params, image, prefix, table, None, mass=False)
+    memory = _encode(policy.model, policy.params, image, prefix)
+    decoded = _decode_actions(policy.model, policy.params, memory, table, None, mass=False)
     return policy, rows, np.asarray(jax.device_get(decoded.tokens))
 
 
