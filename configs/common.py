@@ -88,6 +88,8 @@ def get_config() -> ConfigDict:
     config.eval_rows = 256  # rows of each evaluation source
     config.save_interval = 500  # steps between checkpoints
     config.keep_checkpoints = 2
+    # held-out inputs kept in the workdir, which int8 weights are rounded for; 0: none, and no int8
+    config.keep_examples = 256
     return config
 
 

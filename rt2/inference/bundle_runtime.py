@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import pathlib
@@ -20,12 +21,21 @@ from typing import Any
 
 import jax
 import jax.export
+import ml_dtypes
 import numpy as np
-import safetensors.numpy
+import safetensors
 import sentencepiece
 from PIL import Image
 
-FORMAT = 1
+FORMAT = 2
+COMPRESSED = ".gz"  # end of the names of files that are
+DTYPES = {
+    "BF16": ml_dtypes.bfloat16,
+    "F16": np.float16,
+    "F32": np.float32,
+    "I8": np.int8,
+    "U8": np.uint8,
+}
 KEYS = ("image", "instruction", "mode", "dataset", "state")
 PAD, EOS = 0, 1  # token ids
 STOP = 0  # value of a terminate slot
@@ -102,7 +112,9 @@ class Policy:
         self._assets = assets
         self._datasets = {name: Actions.from_json(d) for name, d in assets["datasets"].items()}
         self._text = sentencepiece.SentencePieceProcessor(model_proto=files["tokenizer.model"])
-        self._params = jax.device_put(safetensors.numpy.load(files["weights.safetensors"]))
+        self._params: dict[str, jax.Array] = {}
+        for name in assets["weights"]:
+            self._params |= jax.device_put(_tensors(files[name]))
         programs = {name: _program(name, files[name]) for name in assets["programs"]}
         self._answer = programs[assets["text_program"]]
         self._act = {name: programs[d["program"]] for name, d in assets["datasets"].items()}
@@ -231,7 +243,7 @@ class Policy:
         return self._text.decode([i for i in ids if i != PAD])
 
     def _check_golden(self, folder: pathlib.Path, images: bytes) -> None:
-        pictures = safetensors.numpy.load(images)
+        pictures = _tensors(images)
         for i, row in enumerate(self._assets["golden"]):
             seen = {camera: pictures[f"{i}/{camera}"] for camera in self._assets["cameras"]}
             reply = self.infer({**row["observation"], "image": seen})
@@ -265,8 +277,16 @@ def _integers(state: Any, low: list[float], high: list[float], bins: list[int]) 
     return " ".join(str(int(cell)) for cell in np.clip(cells, 0, count - 1))
 
 
+def _tensors(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, whose numpy reader knows no bfloat16."""
+    return {
+        name: np.frombuffer(row["data"], DTYPES[row["dtype"]]).reshape(row["shape"])
+        for name, row in safetensors.deserialize(data)
+    }
+
+
 def _verified(folder: pathlib.Path) -> dict[str, bytes]:
-    """Every file of the bundle, as the bytes whose digest was checked."""
+    """Every file of the bundle, as the bytes whose digest was checked, decompressed."""
     data = _read(folder / "manifest.json")
     try:
         manifest = json.loads(data)
@@ -280,9 +300,11 @@ def _verified(folder: pathlib.Path) -> dict[str, bytes]:
         )
     files = {}
     for name, digest in names:
-        files[name] = _read(folder / pathlib.PurePath(name).name)
-        if hashlib.sha256(files[name]).hexdigest() != digest:
+        data = _read(folder / pathlib.PurePath(name).name)
+        if hashlib.sha256(data).hexdigest() != digest:
             raise BundleError(f"{folder / name}: altered since it was exported; copy it again")
+        packed = name.endswith(COMPRESSED)
+        files[name.removesuffix(COMPRESSED)] = gzip.decompress(data) if packed else data
     return files
 
 

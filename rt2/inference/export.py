@@ -1,16 +1,19 @@
 """python -m rt2.inference.export --checkpoint=DIR --out=DIR: a policy in a folder of its own.
 
-With --format=safetensors only its weights, in shards that config.init_from and other readers of
-safetensors take.
+With --weights=int8 or bf16 its matrices are narrow. With --format=safetensors it is the weights
+alone, in shards that config.init_from and other readers of safetensors take; with
+--format=saved_model TensorFlow's SavedModel (`rt2.inference.saved_model`).
 
-The bundle runs without this package: weights and golden observations (safetensors), the decoding
-programs (jax.export: any batch size; CPU, CUDA and TPU), tokenizer, assets, the code that runs them
-(`rt2.inference.bundle_runtime` as bundle.py), requirements.txt and a manifest of digests.
+The bundle runs without this package: weights in shards and golden observations (safetensors), the
+decoding programs (jax.export: any batch size; CPU, CUDA and TPU; they widen narrow weights),
+tokenizer, assets, the code that runs them (`rt2.inference.bundle_runtime` as bundle.py),
+requirements.txt, a card (README.md) and a manifest of digests.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import importlib.metadata
 import json
@@ -25,20 +28,25 @@ import numpy as np
 import safetensors.numpy
 from jax import export as jax_export
 
-from rt2 import prompts
-from rt2.checkpoint import FORMAT, CheckpointError
-from rt2.inference import bundle_runtime, decode
-from rt2.inference.metadata import public
+from rt2 import checkpoint, prompts
+from rt2.checkpoint import FORMAT
+from rt2.errors import UserError
+from rt2.inference import bundle_runtime, card, decode
+from rt2.inference.metadata import WEIGHTS, public, weights_sentence
 from rt2.inference.policy import Policy
+from rt2.models import quantise
 from rt2.models.build import Model
 from rt2.models.weights import own
 from rt2.models.weights.files import INDEX, open_tensors
 from rt2.preprocess import Preprocess, PreprocessError
 
+FORMATS = ("bundle", "safetensors", "saved_model")
+SHARD = 5_000_000_000  # bytes
 PLATFORMS = ("cpu", "cuda", "tpu")
 REQUIREMENTS = (
     "flatbuffers",  # jax reads exported programs with it
     "jax",
+    "ml_dtypes",  # bfloat16
     "numpy",
     "pillow",  # resizes as in training, to the bit
     "safetensors",
@@ -49,45 +57,60 @@ GOLDEN_WORDS = ("wait", "go", "move", "push", "a")  # the first ones that fit th
 GOLDEN_ROWS = 3  # of each data set, and of questions
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """A bundle that cannot be written; the message carries the remedy."""
 
 
-def write(policy: Policy, out: pathlib.Path) -> str:
+def write(
+    policy: Policy, out: pathlib.Path, origin: card.Origin = card.UNKNOWN, shard_bytes: int = SHARD
+) -> str:
     """Writes the bundle of `policy` into the new or empty folder `out` and loads it once.
 
-    Returns the SHA-256 of its manifest, which names every byte of it. Raises ExportError where
-    `out` holds anything, and BundleError where the bundle does not decode what `policy` decodes.
+    `origin` is told in the card. Returns the SHA-256 of the manifest, which names every byte of the
+    bundle. Raises ExportError where `out` holds anything, and BundleError where the bundle does not
+    decode what `policy` decodes.
     """
-    _check_empty(out)
-    golden, images = _golden(policy)
-    programs = _programs(policy)
-    files = {
-        "weights.safetensors": safetensors.numpy.save(_contiguous(policy.params)),
+    check_empty(out)
+    shown, images = golden(policy)
+    places = own.write_shards(out, policy.params, shard_bytes)
+    weights = list(dict.fromkeys(places.values()))
+    described = assets(policy, shown) | {"weights": weights}
+    packed = {
         "tokenizer.model": policy.preprocess.tokenizer.model,
         "golden.safetensors": safetensors.numpy.save(images),
-        "assets.json": (json.dumps(_assets(policy, golden), indent=1) + "\n").encode(),
+        **_programs(policy),
+    }
+    files = {
+        "assets.json": (json.dumps(described, indent=1) + "\n").encode(),
         "bundle.py": pathlib.Path(bundle_runtime.__file__).read_bytes(),
         "requirements.txt": _requirements().encode(),
-        "README.md": _readme(policy).encode(),
-    } | programs
-    manifest = bundle_runtime.manifest_bytes(
-        {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    )
-    out.mkdir(parents=True, exist_ok=True)
+        "README.md": card.text(policy, origin).encode(),
+        **{f"{name}.gz": gzip.compress(data, mtime=0) for name, data in packed.items()},
+    }
     for name, data in files.items():
         (out / name).write_bytes(data)
+    manifest = bundle_runtime.manifest_bytes(
+        {name: _digest(out / name) for name in weights + [*files]}
+    )
     (out / "manifest.json").write_bytes(manifest)  # last: without it the folder is no bundle
     bundle_runtime.Policy.load(out)
     return hashlib.sha256(manifest).hexdigest()
 
 
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_weights(policy: Policy, out: pathlib.Path, shard_bytes: int) -> str:
     """Writes the weights of `policy` and what describes them into the new or empty folder `out`.
 
-    Returns the SHA-256 of their index. Raises ExportError where `out` holds anything.
+    Returns the SHA-256 of their index. Raises ExportError where `out` holds anything, or the
+    weights are int8, which no other reader would know.
     """
-    _check_empty(out)
+    check_empty(out)
+    if policy.metadata["weights"]["kind"] == "int8":
+        raise ExportError("--format=safetensors: takes --weights=f32 or bf16")
     assets = {
         "format": FORMAT,
         "model": policy.model.to_json(),
@@ -100,36 +123,43 @@ def write_weights(policy: Policy, out: pathlib.Path, shard_bytes: int) -> str:
     return hashlib.sha256((out / INDEX).read_bytes()).hexdigest()
 
 
-def _check_empty(out: pathlib.Path) -> None:
+def check_empty(out: pathlib.Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out}: exists and is not an empty folder; choose another --out")
 
 
-def _programs(policy: Policy) -> dict[str, bytes]:
-    """One program for answers, and one for each shape of action table."""
-    model, length = policy.model, policy.preprocess.target_length
-    inputs = _inputs(policy)
+def answer(model: Model, length: int):
+    """The program of free answers of at most `length` tokens."""
 
-    def answer(params, image, prefix):
+    def program(params, image, prefix):
         rows, vocab = prefix.shape[0], model.config.text.rows
         nobody, everything = jnp.zeros(rows, bool), jnp.ones((length, vocab), bool)
-        module = model.module(params)
+        module = model.module(quantise.widen(params))
         memory = module.encode(image, prefix)
         return decode.mixed(module, memory, nobody, everything)._asdict()
 
-    programs = {TEXT_PROGRAM: _exported(answer, *inputs)}
-    for table in _tables(policy).values():
-        spec = jax.ShapeDtypeStruct(table.shape, table.dtype)
-        programs[_program_name(table)] = _exported(_act(model), *inputs, spec)
-    return programs
+    return program
 
 
-def _act(model: Model):
-    def act(params, image, prefix, table):
-        module = model.module(params)
+def act(model: Model):
+    """The program of actions under a table int32 [slots, K] of allowed tokens."""
+
+    def program(params, image, prefix, table):
+        module = model.module(quantise.widen(params))
         return decode.actions(module, module.encode(image, prefix), table)._asdict()
 
-    return act
+    return program
+
+
+def _programs(policy: Policy) -> dict[str, bytes]:
+    """One program for answers, and one for each shape of action table."""
+    inputs = _inputs(policy)
+    length = policy.preprocess.target_length
+    programs = {TEXT_PROGRAM: _exported(answer(policy.model, length), *inputs)}
+    for table in tables(policy).values():
+        spec = jax.ShapeDtypeStruct(table.shape, table.dtype)
+        programs[_program_name(table)] = _exported(act(policy.model), *inputs, spec)
+    return programs
 
 
 def _inputs(policy: Policy) -> tuple[Any, ...]:
@@ -139,14 +169,15 @@ def _inputs(policy: Policy) -> tuple[Any, ...]:
     size = preprocess.image_size
     image = jax.ShapeDtypeStruct((batch, preprocess.images, size, size, 3), jnp.uint8)
     prefix = jax.ShapeDtypeStruct((batch, preprocess.prefix_length), jnp.int32)
-    return policy.model.shapes, image, prefix
+    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in policy.params.items()}
+    return shapes, image, prefix
 
 
 def _exported(function: Any, *inputs: Any) -> bytes:
     return bytes(jax_export.export(jax.jit(function), platforms=PLATFORMS)(*inputs).serialize())
 
 
-def _tables(policy: Policy) -> dict[str, np.ndarray]:
+def tables(policy: Policy) -> dict[str, np.ndarray]:
     """int32 [slots, K] of every data set: the ids that each slot may take."""
     preprocess = policy.preprocess
     return {
@@ -159,12 +190,13 @@ def _program_name(table: np.ndarray) -> str:
     return f"act-{slots}x{bins}.jaxexport"
 
 
-def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
+def assets(policy: Policy, shown: list[dict[str, Any]]) -> dict[str, Any]:
+    """What stands around the programs, as JSON values; `shown` are the golden rows."""
     preprocess = policy.preprocess
-    tables = _tables(policy)
+    allowed = tables(policy)
     datasets = {
         name: codec.to_json()
-        | {"table": tables[name].tolist(), "program": _program_name(tables[name])}
+        | {"table": allowed[name].tolist(), "program": _program_name(allowed[name])}
         | _question(preprocess, name)
         for name, codec in preprocess.codecs.items()
     }
@@ -179,7 +211,7 @@ def _assets(policy: Policy, golden: list[dict[str, Any]]) -> dict[str, Any]:
         "datasets": datasets,
         "text_program": TEXT_PROGRAM,
         "programs": sorted({TEXT_PROGRAM} | {d["program"] for d in datasets.values()}),
-        "golden": golden,
+        "golden": shown,
     }
 
 
@@ -192,10 +224,10 @@ def _question(preprocess: Preprocess, dataset: str) -> dict[str, Any]:
     return {"prompt": prompts.action_prompt("{instruction}", "{state}"), "state": state}
 
 
-def _golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+def golden(policy: Policy) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Observations and the policy's own replies to them; images as "row/camera"."""
     rng = np.random.default_rng(0)
-    words = _fitting_words(policy)
+    words = fitting_words(policy)
     asked = [{"dataset": name} for name in policy.preprocess.codecs] + [{"mode": "vqa"}]
     rows, images = [], {}
     for i, what in enumerate(what for what in asked for _ in range(GOLDEN_ROWS)):
@@ -216,7 +248,8 @@ def _picture(rng: np.random.Generator, size: int) -> np.ndarray:
     return tiles.repeat(-(-height // 5), 0).repeat(-(-width // 5), 1)[:height, :width].copy()
 
 
-def _fitting_words(policy: Policy) -> list[str]:
+def fitting_words(policy: Policy) -> list[str]:
+    """Instructions that fit in the model's prefix."""
     fitting = []
     states = policy.preprocess.state_codecs.values()
     widest = [prompts.integers([n - 1 for n in codec.spec.bins]) for codec in states]
@@ -235,58 +268,52 @@ def _fitting_words(policy: Policy) -> list[str]:
     return fitting
 
 
-def _contiguous(params: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-    return {path: np.ascontiguousarray(array) for path, array in jax.device_get(params).items()}
-
-
 def _requirements() -> str:
     """The versions that the golden replies were made with."""
     return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in REQUIREMENTS)
 
 
-def _readme(policy: Policy) -> str:
-    dataset = next(iter(policy.preprocess.codecs))
-    return f"""\
-# An exported RT-2 policy
-
-    python -m venv env && env/bin/pip install -r requirements.txt   # `jax[cuda13]` on a GPU
-    env/bin/python bundle.py                                        # checks this folder
-
-    from bundle import Policy                       # with this folder on PYTHONPATH
-    policy = Policy.load("path/to/this/folder")
-    reply = policy.infer({{"image": image, "instruction": "...", "dataset": "{dataset}"}})
-
-`image` is uint8 [height, width, 3] RGB; `reply["actions"]` is float32 [1, D] in the units of
-`policy.metadata["datasets"]`. Where `state_low` is not empty there, the observation needs `state`
-too: as many numbers, the robot's own. With `"mode": "vqa"` the instruction is a question and
-`reply["text"]` the answer. Loading checks every byte against manifest.json and the replies to the
-golden observations against those of the model that was exported.
-"""
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Loads a checkpoint and writes its bundle."""
+    args = _parser().parse_args(argv)
+    try:
+        check_empty(args.out)
+        print(f"Loading {args.checkpoint} ...", flush=True)
+        policy = Policy.load(args.checkpoint, args.weights)
+        print(weights_sentence(policy.metadata["weights"]), flush=True)
+        print("Exporting and verifying ...", flush=True)
+        digest = _write(policy, args)
+    except (UserError, bundle_runtime.BundleError) as error:
+        sys.exit(f"error: {error}")
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
+    print(f"{args.out}: {size:.1f} MB, sha256 {digest[:16]}")
+
+
+def _write(policy: Policy, args: argparse.Namespace) -> str:
+    shard_bytes = int(args.shard_gb * 1e9)
+    from rt2.evaluate.provenance import commit  # nothing that infers needs the evaluation
+
+    origin = card.Origin.read(checkpoint.find(args.checkpoint), commit())
+    if args.format == "safetensors":
+        return write_weights(policy, args.out, shard_bytes)
+    if args.format == "saved_model":
+        from rt2.inference import saved_model
+
+        return saved_model.write(policy, args.out, origin)
+    return write(policy, args.out, origin, shard_bytes)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m rt2.inference.export", description="Exports a checkpoint to a bundle."
     )
     add = parser.add_argument
     add("--checkpoint", type=pathlib.Path, required=True, help="a workdir, or one step's folder")
     add("--out", type=pathlib.Path, required=True, help="folder to write, new or empty")
-    add("--format", choices=("bundle", "safetensors"), default="bundle", help="what to write")
-    add("--shard-gb", type=float, default=5.0, help="largest file of --format=safetensors")
-    args = parser.parse_args(argv)
-    try:
-        print(f"Loading {args.checkpoint} ...", flush=True)
-        policy = Policy.load(args.checkpoint)
-        print("Exporting and verifying ...", flush=True)
-        if args.format == "bundle":
-            digest = write(policy, args.out)
-        else:
-            digest = write_weights(policy, args.out, int(args.shard_gb * 1e9))
-    except (ExportError, CheckpointError, bundle_runtime.BundleError) as error:
-        sys.exit(f"error: {error}")
-    size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
-    print(f"{args.out}: {size:.1f} MB, sha256 {digest[:16]}")
+    add("--format", choices=FORMATS, default="bundle", help="what to write (default bundle)")
+    add("--weights", choices=WEIGHTS, default="f32", help="of its matrices (default f32)")
+    add("--shard-gb", type=float, default=SHARD / 1e9, help="largest file of weights (default 5)")
+    return parser
 
 
 if __name__ == "__main__":

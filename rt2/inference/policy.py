@@ -13,10 +13,12 @@ import jax
 import numpy as np
 
 from rt2 import checkpoint, prompts
-from rt2.inference import constraint, decode, planned
+from rt2.inference import constraint, decode, examples, narrowing, planned
 from rt2.inference.decoding import GREEDY, Decoding
 from rt2.inference.wording import plain
+from rt2.models import quantise
 from rt2.models.build import Model, Params
+from rt2.models.vision_language import VisionLanguage
 from rt2.preprocess import Preprocess, PreprocessError
 
 MODES = ("action", "vqa", "plan")
@@ -61,14 +63,25 @@ class Policy:
         self._opening = np.array(preprocess.tokenizer.encode(prompts.PLAN_END), np.int32)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path) -> Policy:
-        """The policy of a workdir (its newest step) or of one step's folder."""
+    def load(cls, path: str | pathlib.Path, weights: str = "f32") -> Policy:
+        """The policy of a workdir (its newest step) or of one step's folder.
+
+        `weights`: "f32", "bf16" or "int8"; what the narrow ones cost stands in
+        `metadata["weights"]` (`narrowing.narrowed`).
+        """
         folder = checkpoint.find(path)
         assets = checkpoint.read_json(folder, "assets")
         model = Model.from_json(assets["model"])
-        params = model.apart(checkpoint.read_params(folder, model))
         preprocess = Preprocess.from_json(assets["preprocess"])
-        return cls(model, params, preprocess, describe(preprocess, assets))
+        params, said = narrowing.narrowed(
+            model,
+            preprocess,
+            checkpoint.read_params(folder, model),
+            weights,
+            None if weights == "f32" else examples.beside(folder),
+        )
+        described = describe(preprocess, assets) | {"weights": said}
+        return cls(model, model.apart(params), preprocess, described)
 
     @property
     def params(self) -> Params:
@@ -261,6 +274,7 @@ def describe(preprocess: Preprocess, assets: Mapping[str, Any]) -> dict[str, Any
         "action_vocabulary": preprocess.vocabulary.kind,
         "tokenizer": preprocess.tokenizer.digest,
         "step": assets["step"],
+        "weights": {"kind": "f32"},
     }
 
 
@@ -284,24 +298,28 @@ def _bucket(rows: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model: Model, params: Params, image, prefix):
-    return model.module(params).encode(image, prefix)
+    return _module(model, params).encode(image, prefix)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="mass")
 def _decode_actions(model: Model, params: Params, memory, table, sampling, *, mass):
-    return decode.actions(model.module(params), memory, table, sampling, mass, spread=True)
+    return decode.actions(_module(model, params), memory, table, sampling, mass, spread=True)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("budget", "mass"))
 def _decode_plans(model: Model, params: Params, memory, table, opening, sampling, *, budget, mass):
-    return planned.actions(model.module(params), memory, table, opening, budget, sampling, mass)
+    return planned.actions(_module(model, params), memory, table, opening, budget, sampling, mass)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("length", "beams"))
 def _decode_answers(model: Model, params: Params, memory, *, length, beams):
-    return decode.answers(model.module(params), memory, length, beams)
+    return decode.answers(_module(model, params), memory, length, beams)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _decode_mixed(model: Model, params: Params, memory, is_action, allowed, sampling):
-    return decode.mixed(model.module(params), memory, is_action, allowed, sampling)
+    return decode.mixed(_module(model, params), memory, is_action, allowed, sampling)
+
+
+def _module(model: Model, params: Params) -> VisionLanguage:
+    return model.module(quantise.widen(params))

@@ -24,6 +24,7 @@ from rt2.inference.access import Access, ServeError, check_exposure, read_keys, 
 from rt2.inference.decoding import Decoding
 from rt2.inference.front import Front
 from rt2.inference.logs import log_json
+from rt2.inference.metadata import WEIGHTS, weights_sentence
 from rt2.inference.model import Model, spawn
 from rt2.inference.refusal import Refusal
 from rt2.inference.rest import RestServer
@@ -91,7 +92,11 @@ async def run(
 async def _serve(
     args: argparse.Namespace, decoding: Decoding, access: Access, tls: ssl.SSLContext | None
 ) -> None:
-    options = {"max_batch": args.max_batch, "decoding": dataclasses.asdict(decoding)}
+    options = {
+        "max_batch": args.max_batch,
+        "decoding": dataclasses.asdict(decoding),
+        "weights": args.weights,
+    }
     start = functools.partial(spawn, options=options)
     model = Model(str(args.checkpoint), start, args.model_timeout)
     front, stop = Front(model, access, args.max_batch), asyncio.Event()
@@ -128,7 +133,9 @@ def _playground(front: Front) -> Playground:
 
 async def _say_ready(model: Model) -> None:
     await model.ready.wait()
-    print(f"ready: step {model.greetings[model.current].get('step')}", flush=True)
+    greeting = model.greetings[model.current]
+    print(weights_sentence(greeting["weights"]), flush=True)
+    print(f"ready: step {greeting.get('step')}", flush=True)
 
 
 async def _reload(front: Front) -> None:
@@ -156,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tls-proxy", action="store_true", help="a proxy before this server encrypts"
     )
+    add("--weights", type=str, choices=WEIGHTS, default="f32", help="of matrices (default f32)")
     add("--max-batch", type=int, default=8, help="requests decoded at once (default 8)")
     add("--model-timeout", type=float, default=30.0, help="seconds before a batch is given up")
     how = parser.add_argument_group("how tokens are chosen")

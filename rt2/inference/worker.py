@@ -100,11 +100,11 @@ class Decoder:
         return self._policy.infer_batch(observations, decoding)
 
 
-def load(path: str, max_batch: int, decoding: Mapping[str, Any]) -> Loaded:
+def load(path: str, max_batch: int, decoding: Mapping[str, Any], weights: str = "f32") -> Loaded:
     """The policy of a checkpoint or a bundle, verified and warm.
 
-    `decoding`: the fields of `Decoding`. Raises what the loaders do, and ServeError where a bundle
-    is to decode otherwise than its programs do.
+    `decoding`: the fields of `Decoding`; `weights`: see `Policy.load`. Raises what the loaders do,
+    and ServeError where a bundle is to decode otherwise than its programs do.
     """
     from rt2 import checkpoint
     from rt2.inference.bundle_runtime import Policy as BundlePolicy
@@ -117,12 +117,17 @@ def load(path: str, max_batch: int, decoding: Mapping[str, Any]) -> Loaded:
                 f"{folder} is a bundle, whose programs take the likeliest tokens: serve its "
                 "checkpoint, or leave out --temperature, --beams, --hold-below and the like"
             )
+        if weights != "f32":
+            raise ServeError(
+                f"{folder} is a bundle and has the weights that it was exported with: serve its "
+                f"checkpoint with --weights={weights}, or leave that out"
+            )
         policy, manifest = BundlePolicy.load(folder), (folder / "manifest.json").read_bytes()
     else:
         folder = checkpoint.find(folder)
-        policy = Decoder(Policy.load(folder), how)
+        policy = Decoder(Policy.load(folder, weights), how)
         saved = checkpoint.read_json(folder, "manifest")
-        manifest = json.dumps(saved, sort_keys=True).encode()
+        manifest = json.dumps(saved | {"weights": weights}, sort_keys=True).encode()
     for observations in warm_up(policy.metadata, max_batch):
         policy.infer_batch(observations)
     return Loaded(policy, hashlib.sha256(manifest).hexdigest()[:16], str(folder))

@@ -23,6 +23,7 @@ from rt2.models.vit import ViTConfig
 
 Params = dict[str, jax.Array]
 Config = PaliConfig | PalmeConfig
+SCALE = ":scale"  # behind the path of a matrix: its scales, where it is narrow
 FAMILIES = {PaliConfig: Pali, PalmeConfig: Palme}
 
 
@@ -64,11 +65,13 @@ class Model:
 
         For decoding on one device: a loop over stacked layers copies what it reads of them every
         time. Programs grow with the number of layers in turn. Empties `params`, so that memory
-        never holds two of each.
+        never holds two of each. Scales of narrow weights go with their matrices.
         """
         stacked = {path for path, axes in self.axes.items() if axes[0] == "layers"}
         return {
-            path: list(params.pop(path)) if path in stacked else params.pop(path)
+            path: list(params.pop(path))
+            if path.removesuffix(SCALE) in stacked
+            else params.pop(path)
             for path in list(params)
         }
 

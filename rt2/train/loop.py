@@ -20,7 +20,7 @@ from rt2 import checkpoint
 from rt2.data.mixture import Mixture
 from rt2.inference.policy import Policy, describe
 from rt2.preprocess import Preprocess
-from rt2.train import evaluation, init_from, inputs, sharding, start
+from rt2.train import evaluation, init_from, inputs, keeping, sharding, start
 from rt2.train.checkpoint import CheckpointWriter, abstract
 from rt2.train.clock import Clock, example_flops, peak_flops
 from rt2.train.line import ALONE, Line
@@ -66,6 +66,7 @@ def train(
     """
     run = prepare(config, workdir)
     line.compare({"assets": brief(run.assets)})
+    keeping.keep(workdir, run.held_out, run.preprocess, config.keep_examples)
     with jax.set_mesh(run.mesh):
         writer = CheckpointWriter(workdir, config.keep_checkpoints)
         state, shardings = restore_or_start(run, writer)

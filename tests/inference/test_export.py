@@ -22,6 +22,8 @@ from rt2.inference.policy import Policy
 # What a bundle may import beside the standard library and its requirements' own dependencies.
 BLOCKED = ("rt2", "flax", "tensorflow", "orbax", "grain", "optax", "tensorflow_datasets", "msgpack")
 
+WEIGHTS = "model-00001-of-00001.safetensors"
+
 # Runs in a fresh interpreter: replies of the bundle to observations.safetensors, as JSON.
 CHILD = f"""
 import json, sys
@@ -160,7 +162,7 @@ def test_bad_observation_is_refused_by_name(bundle, observations, change, reason
 def test_one_flipped_bit_in_any_file_is_refused(copy):
     rng = np.random.default_rng(0)
     files = sorted(copy.iterdir())
-    assert {"weights.safetensors", "bundle.py", "manifest.json"} <= {file.name for file in files}
+    assert {WEIGHTS, "bundle.py", "manifest.json"} <= {file.name for file in files}
     for file in files:
         data = file.read_bytes()
         for place in {0, len(data) - 1, *rng.integers(0, len(data), 8).tolist()}:
@@ -181,12 +183,12 @@ def test_a_manifest_written_another_way_is_refused(copy):
 
 
 def test_a_missing_or_truncated_file_is_refused(copy):
-    weights = copy / "weights.safetensors"
+    weights = copy / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(BundleError, match="weights.safetensors: altered"):
+    with pytest.raises(BundleError, match=f"{WEIGHTS}: altered"):
         bundle_runtime.Policy.load(copy)
     weights.unlink()
-    with pytest.raises(BundleError, match="weights.safetensors: missing"):
+    with pytest.raises(BundleError, match=f"{WEIGHTS}: missing"):
         bundle_runtime.Policy.load(copy)
 
 
@@ -202,7 +204,7 @@ def sign_again(folder):
 
 
 def test_other_weights_do_not_pass_the_golden_observations(copy):
-    path = copy / "weights.safetensors"
+    path = copy / WEIGHTS
     weights = safetensors.numpy.load_file(path)
     weights["text/embedding"] = weights["text/embedding"][::-1].copy()
     safetensors.numpy.save_file(weights, path)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rt2 import checkpoint
+from rt2.inference import examples
 from rt2.inference.policy import Policy
 from rt2.train.checkpoint import CheckpointWriter
 
@@ -40,6 +41,17 @@ def test_metrics_and_checkpoints_are_written(trained):
 def test_the_checkpoint_is_a_policy(trained, policy_observation):
     reply = Policy.load(trained).infer(policy_observation)
     assert reply["actions"].shape == (1, 2)
+
+
+def test_held_out_inputs_are_kept_for_narrow_weights(trained):
+    kept = examples.beside(checkpoint.find(trained))
+    image, prefix = kept["tabletop"]
+    assert kept.keys() == {"tabletop"} and len(image) == len(prefix) > 10
+    assert image.shape[1:] == (1, 64, 64, 3) and image.std() > 10
+    policy = Policy.load(trained, "bf16")
+    assert policy.metadata["weights"]["tokens"] == len(image) // 2 * 2
+    asked = policy.preprocess.tokenizer.decode(prefix[0].tolist())
+    assert asked.startswith("Q: what action should the robot take to")
 
 
 @pytest.fixture

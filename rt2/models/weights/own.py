@@ -38,11 +38,7 @@ def write_folder(
     Bits and dtypes stay as they are. Returns the shards; the index, without which the folder is
     none, is written last.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = list(_parts(params, shard_bytes))
-    names = [f"model-{i:05d}-of-{len(parts):05d}.safetensors" for i in range(1, len(parts) + 1)]
-    for name, part in zip(names, parts, strict=True):
-        safetensors.numpy.save_file({path: _host(params[path]) for path in part}, folder / name)
+    places = write_shards(folder, params, shard_bytes)
     described = json.dumps(assets, sort_keys=True).encode()
     (folder / ASSETS).write_bytes(described)
     said = {
@@ -50,9 +46,21 @@ def write_folder(
         "digest": digest(params),
         "assets_digest": hashlib.sha256(described).hexdigest(),
     }
-    places = {path: name for name, part in zip(names, parts, strict=True) for path in part}
     (folder / INDEX).write_text(json.dumps({"metadata": said, "weight_map": places}, indent=1))
-    return [folder / name for name in names]
+    return [folder / name for name in dict.fromkeys(places.values())]
+
+
+def write_shards(folder: pathlib.Path, params: Params, shard_bytes: int) -> dict[str, str]:
+    """The shards alone, as `write_folder` has them; returns the file's name of every array."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = list(_parts(params, shard_bytes))
+    places = {}
+    for i, part in enumerate(parts, 1):
+        name = f"model-{i:05d}-of-{len(parts):05d}.safetensors"
+        safetensors.numpy.save_file({path: _host(params[path]) for path in part}, folder / name)
+        (folder / name).chmod(0o644)  # written for its owner alone
+        places |= dict.fromkeys(part, name)
+    return places
 
 
 def described(tensors: Tensors) -> dict[str, Any] | None:
