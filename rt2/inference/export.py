@@ -291,11 +291,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _write(policy: Policy, args: argparse.Namespace) -> str:
     shard_bytes = int(args.shard_gb * 1e9)
+    if args.format == "safetensors":
+        return write_weights(policy, args.out, shard_bytes)
     from rt2.evaluate.provenance import commit  # nothing that infers needs the evaluation
 
     origin = card.Origin.read(checkpoint.find(args.checkpoint), commit())
-    if args.format == "safetensors":
-        return write_weights(policy, args.out, shard_bytes)
     if args.format == "saved_model":
         from rt2.inference import saved_model
 

@@ -94,7 +94,7 @@ def test_a_flipped_bit_is_found(policy, exported):
 
 
 def test_the_command_writes_safetensors(policy, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Policy, "load", lambda path: policy)
+    monkeypatch.setattr(Policy, "load", lambda path, weights: policy)
     out = tmp_path / "out"
     export.main(["--checkpoint=x", f"--out={out}", "--format=safetensors", "--shard-gb=0.0001"])
     assert f"{out}: " in capsys.readouterr().out
