@@ -2,9 +2,11 @@
 
     python experiments/pretrain/run.py            about 30 minutes on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
+    python experiments/pretrain/run.py --init=experiments/pretrain/tiny.safetensors
+                                                  from an earlier result, without the first part
 
-Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names among
-other words) and answering.py (places, then all rows of the web).
+Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names and
+descriptions among other words) and answering.py (places, then all rows of the web).
 """
 
 import argparse
@@ -35,6 +37,7 @@ from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.inference.policy import Policy, describe  # noqa: E402
 from rt2.models.build import Model, Params  # noqa: E402
 from rt2.models.weights import own  # noqa: E402
+from rt2.models.weights.load import load  # noqa: E402
 from rt2.preprocess import Preprocess  # noqa: E402
 from rt2.train import start  # noqa: E402
 from rt2.train.settings import make_model  # noqa: E402
@@ -52,11 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "pretrain")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--init", default="", help="weights to go on from after the first part")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     args.workdir.mkdir(parents=True, exist_ok=True)
     collect(args.workdir / "data", args.quick)
-    config = make_config(args.workdir)
+    config = make_config(args.workdir, args.init)
     sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, args.workdir)
     model = make_model(config, preprocess.tokenizer.size)
@@ -74,9 +78,10 @@ def main() -> None:
             shutil.copyfile(args.workdir / name, HERE / name)
 
 
-def make_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-    """configs/tabletop.py on the web shards of this run."""
+def make_config(workdir: pathlib.Path, init: str) -> ml_collections.ConfigDict:
+    """configs/tabletop.py on the web shards of this run, with the tokenizer of `init` if any."""
     config = tabletop.get_config()
+    config.init_from = init
     config.seed = SEED
     config.sources.tabletop.share = 0.0
     config.sources.web.path = str(workdir / "data/web/web-train-*.tar")
@@ -103,6 +108,11 @@ def train(
     half = batch // 2
     places, rows = answering.PlaceRows(web, preprocess), answering.AllRows(web, preprocess)
     params = jax.jit(model.init)(jax.random.key(SEED))
+    grounded = [("names", 1000, 6e-3), ("words", 400, 3e-3)]
+    if args.init:
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        params = load(args.init, model, dict.fromkeys(model.shapes, here))
+        del grounded[0]
     with (args.workdir / "log.jsonl").open("w") as file:
 
         def reporter(part: str) -> Callable[[int, dict[str, float]], None]:
@@ -115,11 +125,11 @@ def train(
 
         optimizer = config.optimizer
         optimizer.adamw_rate = 0.33
-        for seed, (part, steps, rate) in enumerate((("names", 1000, 6e-3), ("words", 400, 3e-3))):
+        for seed, (part, steps, rate) in enumerate(grounded):
             optimizer.learning_rate = rate
             params = grounding.ground(
                 model,
-                grounding.ListRows(web, preprocess, sentences=part == "words"),
+                grounding.PlacedRows(web, preprocess, sentences=part == "words"),
                 params,
                 optimizer=optimizer,
                 steps=min(steps, most),

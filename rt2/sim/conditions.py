@@ -18,14 +18,11 @@ lies on the board is described by another text of the same list.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.resources
-import json
 from typing import Any
 
 import numpy as np
 
-from rt2.sim import pictograms, splits
+from rt2.sim import descriptions, pictograms, splits
 
 FOREIGN = tuple(language for language in pictograms.LANGUAGES if language != "en")
 _STREAM = 1707  # keeps what is drawn here apart from what the environment draws from its seed
@@ -54,7 +51,7 @@ class Condition:
         if self.num_objects:
             found["num_objects"] = self.num_objects
         if self.phrases:
-            found |= _described(rng, phrases(self.phrases), pool)
+            found |= _described(rng, descriptions.phrases(self.phrases), pool)
         return found
 
 
@@ -72,15 +69,6 @@ CONDITIONS = {
     "symbol": Condition("web_only", phrases="symbol"),
 }
 OBJECTS = 3  # on a board whose instruction describes one of them
-
-
-@functools.cache
-def phrases(name: str) -> dict[str, tuple[str, ...]]:
-    """Returns a list of `phrases/`: what an instruction says -> the objects that it describes."""
-    text = (
-        importlib.resources.files("rt2.sim").joinpath("phrases", f"{name}.json").read_text("utf-8")
-    )
-    return {said: tuple(names) for said, names in json.loads(text).items()}
 
 
 def _described(
