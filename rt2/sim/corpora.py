@@ -28,7 +28,8 @@ class Parameters:
     scenes: int
     val_scenes: int
     image_size: int
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...]  # by turns, so that one named twice is played twice as often
+    objects: tuple[int, ...]  # numbers of objects, of which each episode draws one
     seed: int
 
     def record(self) -> dict[str, object]:
@@ -39,6 +40,7 @@ class Parameters:
         return {
             **dataclasses.asdict(self),
             "tasks": list(self.tasks),
+            "objects": list(self.objects),
             "version": VERSION,
             "splits": splits.load().digest,
             **packages,
@@ -92,7 +94,11 @@ def _episodes(
 ) -> Iterator[demonstrations.Episode]:
     tried = 0
     make = functools.partial(
-        demonstrations.demonstrate, parameters.seed, split, image_size=parameters.image_size
+        demonstrations.demonstrate,
+        parameters.seed,
+        split,
+        objects=parameters.objects,
+        image_size=parameters.image_size,
     )
     tasks = [parameters.tasks[i % len(parameters.tasks)] for i in range(count)]
     made = pool.map(make, range(count), tasks, chunksize=_EPISODES_PER_TASK)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rt2.sim import collect, jpeg, oracle, shards, splits, tabletop, web
+from rt2.sim import collect, demonstrations, jpeg, oracle, shards, splits, tabletop, web
 
 SMALL = ["--episodes=6", "--val-episodes=2", "--scenes=24", "--val-scenes=5", "--tasks=reach,push"]
 
@@ -67,6 +67,19 @@ def test_an_episode_is_the_oracles_on_that_seed(episodes):
         assert np.abs(observation["rgb"].astype(int) - seen).mean() < 3  # JPEG
         assert set(env.scene.names) <= set(splits.SEEN_BY_ROBOT)
     assert tasks == {"reach", "push"}
+
+
+def test_a_board_has_one_of_the_numbers_of_objects():
+    made = [
+        demonstrations.demonstrate(0, "train", i, "reach", objects=(3, 5), image_size=32)
+        for i in range(8)
+    ]
+    assert {episode.num_objects for episode in made} == {3, 5}
+    for episode in made:
+        env = tabletop.TabletopEnv(image_size=32)
+        env.reset(seed=episode.seed, options={"num_objects": episode.num_objects})
+        assert env.scene.instruction == episode.instruction
+        assert (oracle.action(env.state) == episode.steps[0].action).all()
 
 
 def test_no_episode_is_another(episodes):
@@ -172,6 +185,7 @@ def test_a_broken_marker_is_named(tmp_path, capsys):
     "argument, message",
     [
         ("--tasks=rech", "reach, push"),
+        ("--objects=3,6", "2 to 5 objects"),
         ("--episodes=0", "at least 1"),
         ("--scenes=-3", "whole number"),
         ("--image-size=8", "at least 32"),

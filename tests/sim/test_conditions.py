@@ -56,6 +56,13 @@ def test_arrangements_have_five_objects_and_seen_three():
     assert {len(scene.names) for scene, _ in begun("seen")} == {3}
 
 
+@pytest.mark.parametrize("split", ["seen", "category", "colour", "reasoning", "symbol"])
+def test_boards_have_as_many_objects_as_asked_for(split):
+    for seed in range(10):
+        scene = rollouts.Trial("reach", split, seed, objects=5).begin(32).env.scene
+        assert len(scene.names) == 5
+
+
 def test_backgrounds_are_other_than_the_robots():
     def spread(split):  # of the empty board's pixels, over the board and from its usual colour
         boards = np.stack([scene.board(32) for scene, _ in begun(split)]).astype(float)
