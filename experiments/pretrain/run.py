@@ -2,8 +2,13 @@
 
     python experiments/pretrain/run.py            about 30 minutes on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
-    python experiments/pretrain/run.py --init=experiments/pretrain/tiny.safetensors
-                                                  from an earlier result, without the first part
+
+With --descriptions the pictures also come with what kind of thing and what colour is in them, and
+--init=FILE goes on from an earlier result without the first part. The start of
+experiments/transfer is that:
+
+    python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
+        --out=experiments/transfer/start
 
 Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names and
 descriptions among other words) and answering.py (places, then all rows of the web).
@@ -45,7 +50,6 @@ from rt2.train.sources import open_sources  # noqa: E402
 
 SCENES = 100_000
 SEED = 0
-KEPT = ("tiny.safetensors", "log.jsonl", "results.json")
 
 log = logging.getLogger("pretrain")
 
@@ -55,12 +59,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "pretrain")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--variant", default="tiny", choices=("tiny", "mini"))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder of what is kept")
+    parser.add_argument("--descriptions", action="store_true")
     parser.add_argument("--init", default="", help="weights to go on from after the first part")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     args.workdir.mkdir(parents=True, exist_ok=True)
-    collect(args.workdir / "data", args.quick)
-    config = make_config(args.workdir, args.init)
+    collect(args)
+    config = make_config(args)
     sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, args.workdir)
     model = make_model(config, preprocess.tokenizer.size)
@@ -70,30 +77,39 @@ def main() -> None:
         "model": model.to_json(),
         "preprocess": preprocess.to_json(),
     }
-    own.write_file(args.workdir / "tiny.safetensors", params, assets, jnp.bfloat16)
+    weights = f"{args.variant}.safetensors"
+    own.write_file(args.workdir / weights, params, assets, jnp.bfloat16)
     metadata = describe(preprocess, {**assets, "eval": {}, "step": 0})
     measure(args.workdir, Policy(model, params, preprocess, metadata))
     if not args.quick:
-        for name in KEPT:
-            shutil.copyfile(args.workdir / name, HERE / name)
+        args.out.mkdir(exist_ok=True)
+        for name in (weights, "log.jsonl", "results.json"):
+            shutil.copyfile(args.workdir / name, args.out / name)
 
 
-def make_config(workdir: pathlib.Path, init: str) -> ml_collections.ConfigDict:
-    """configs/tabletop.py on the web shards of this run, with the tokenizer of `init` if any."""
+def make_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
+    """configs/tabletop.py on the web shards of this run, with the tokenizer of --init if any."""
     config = tabletop.get_config()
-    config.init_from = init
+    config.init_from = args.init
+    config.model.variant = args.variant
     config.seed = SEED
     config.sources.tabletop.share = 0.0
-    config.sources.web.path = str(workdir / "data/web/web-train-*.tar")
+    config.sources.web.path = str(args.workdir / "data/web/web-train-*.tar")
     return config
 
 
-def collect(out: pathlib.Path, quick: bool) -> None:
+def collect(args: argparse.Namespace) -> None:
     """The web shards; the robot episodes that come with them are not read."""
-    scenes = 400 if quick else SCENES
-    command = [sys.executable, "-m", "rt2.sim.collect", f"--out={out}", f"--scenes={scenes}"]
-    counts = ["--episodes=2", "--val-episodes=1", f"--val-scenes={40 if quick else 500}"]
-    subprocess.run([*command, *counts, f"--seed={SEED}"], check=True, cwd=ROOT)
+    scenes = 400 if args.quick else SCENES
+    command = [sys.executable, "-m", "rt2.sim.collect", f"--out={args.workdir / 'data'}"]
+    counts = [f"--scenes={scenes}", "--episodes=2", "--val-episodes=1"]
+    counts += [f"--val-scenes={40 if args.quick else 500}"]
+    described = ["--descriptions"] if args.descriptions else []
+    subprocess.run(
+        [*command, *counts, *described, f"--seed={SEED}"],
+        check=True,
+        cwd=ROOT,
+    )
 
 
 def train(

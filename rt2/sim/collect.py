@@ -139,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
         default=str(tabletop.DEFAULT_OBJECTS),
         help="numbers of objects on a board, comma-separated; each episode draws one",
     )
+    parser.add_argument(
+        "--descriptions",
+        action="store_true",
+        help="the web also says what kind of thing and what colour, and asks where such a thing is",
+    )
     parser.add_argument("--seed", type=_natural, default=0, help="decides all that is random")
     parser.add_argument("--workers", type=_positive, default=os.cpu_count(), help="processes")
     return parser

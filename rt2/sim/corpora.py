@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rt2.sim import demonstrations, jpeg, shards, splits
 
-VERSION = 2  # raise when the same parameters come to give other data
+VERSION = 1  # raise when the same parameters come to give other data
 VQA_TRAIN_SCENES = 200
 _EPISODES_PER_TASK = 20
 
@@ -30,6 +30,7 @@ class Parameters:
     image_size: int
     tasks: tuple[str, ...]  # by turns, so that one named twice is played twice as often
     objects: tuple[int, ...]  # numbers of objects, of which each episode draws one
+    descriptions: bool  # whether the web also says what kind of thing and what colour
     seed: int
 
     def record(self) -> dict[str, object]:
@@ -61,6 +62,7 @@ def write_shards(
             first,
             min(shards.SCENES_PER_SHARD, parameters.scenes - first),
             parameters.image_size,
+            parameters.descriptions,
         )
         for i, first in enumerate(starts)
     ]
@@ -117,5 +119,7 @@ def _questions(
     from rt2.sim import rlds_writer
 
     for index in tqdm(range(count), desc=f"{split} questions", unit="scene"):
-        made = shards.scene(parameters.seed, split, index, parameters.image_size)
+        made = shards.scene(
+            parameters.seed, split, index, parameters.image_size, parameters.descriptions
+        )
         yield from rlds_writer.question_records(index, jpeg.encode(made.image), made.qa)

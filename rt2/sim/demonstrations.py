@@ -57,7 +57,7 @@ def demonstrate(
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, _SPLIT_CODES[split], index, attempt])
         episode_seed = int(rng.integers(2**31))
-        num_objects = int(rng.choice(objects))
+        num_objects = int(rng.choice(objects)) if len(objects) > 1 else objects[0]
         steps = _roll(env, episode_seed, num_objects, rng)
         if steps[-2].reward > 0:
             return Episode(

@@ -76,8 +76,7 @@ def rows(rng: np.random.Generator, objects: Sequence[Placed]) -> list[Row]:
     """Returns a picture's rows, in random languages and about random objects.
 
     objects: from left to right. The numbers of rows of each kind are those of ROWS_OF_ONE or
-    ROWS_OF_MANY; behind them stands one of each kind of DESCRIBING that something here allows, two
-    of "find" where it can be by category and by colour.
+    ROWS_OF_MANY.
     """
     counts = ROWS_OF_ONE if len(objects) == 1 else ROWS_OF_MANY
     made = []
@@ -85,7 +84,12 @@ def rows(rng: np.random.Generator, objects: Sequence[Placed]) -> list[Row]:
         subjects = rng.permutation(len(objects))
         languages = _languages(rng, count, distinct=kind == "list")
         made += [row(kind, languages[i], objects, subjects[i % len(objects)]) for i in range(count)]
-    names = [thing.name for thing in objects]
+    return made
+
+
+def describing_rows(rng: np.random.Generator, objects: Sequence[Placed]) -> list[Row]:
+    """Returns a picture's rows of DESCRIBING, one of each source that says something here."""
+    made, names = [], [thing.name for thing in objects]
     for kind, source in _SOURCES:
         known = descriptions.by_name(source)
         said = [known.get(name) for name in names]

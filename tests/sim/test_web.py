@@ -11,14 +11,21 @@ N = 400
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [web.web_scene((7, i)) for i in range(N)]
+    return [web.web_scene((7, i), descriptions=True) for i in range(N)]
 
 
 def test_a_scene_is_a_function_of_its_seed(scenes):
-    again = web.web_scene((7, 3))
+    again = web.web_scene((7, 3), descriptions=True)
     assert (again.image == scenes[3].image).all()
     assert again.qa == scenes[3].qa and again.objects == scenes[3].objects
     assert (web.web_scene((8, 3)).image != again.image).any()
+
+
+def test_descriptions_come_behind_the_other_rows(scenes):
+    for i, scene in enumerate(scenes[:20]):
+        bare = web.web_scene((7, i))
+        assert (bare.image == scene.image).all() and bare.qa == scene.qa[: len(bare.qa)]
+        assert {row.kind for row in scene.qa[len(bare.qa) :]} <= set(questions.DESCRIBING)
 
 
 def test_only_what_the_web_may_show_is_shown(scenes):
