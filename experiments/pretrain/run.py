@@ -4,11 +4,13 @@
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 With --descriptions the pictures also come with what kind of thing and what colour is in them, and
---init=FILE goes on from an earlier result without the first part. The start of
-experiments/transfer is that:
+--init=FILE goes on from an earlier result: without the first part, and with half of the second. The
+start of experiments/transfer is that:
 
     python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
         --out=experiments/transfer/start
+
+A run that was stopped goes on with the part that it was in: take another --workdir for another run.
 
 Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names and
 descriptions among other words) and answering.py (places, then all rows of the web).
@@ -16,13 +18,14 @@ descriptions among other words) and answering.py (places, then all rows of the w
 
 import argparse
 import datetime
+import functools
 import json
 import logging
 import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
@@ -72,11 +75,7 @@ def main() -> None:
     preprocess = start.make_preprocess(config, sources, args.workdir)
     model = make_model(config, preprocess.tokenizer.size)
     params = train(config, model, preprocess, sources["web"].examples, args)
-    assets = {
-        "format": checkpoint.FORMAT,
-        "model": model.to_json(),
-        "preprocess": preprocess.to_json(),
-    }
+    assets = describe_model(model, preprocess)
     weights = f"{args.variant}.safetensors"
     own.write_file(args.workdir / weights, params, assets, jnp.bfloat16)
     metadata = describe(preprocess, {**assets, "eval": {}, "step": 0})
@@ -91,6 +90,7 @@ def make_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """configs/tabletop.py on the web shards of this run, with the tokenizer of --init if any."""
     config = tabletop.get_config()
     config.init_from = args.init
+    config.prefix_length = 40
     config.model.variant = args.variant
     config.seed = SEED
     config.sources.tabletop.share = 0.0
@@ -119,56 +119,63 @@ def train(
     web: WebExamples,
     args: argparse.Namespace,
 ) -> Params:
-    """The four parts in turn; log.jsonl tells how they went."""
+    """The parts in turn, each kept in the workdir; log.jsonl tells how they went."""
     batch, most = (16, 4) if args.quick else (256, 10_000)
-    half = batch // 2
+    half, optimizer = batch // 2, config.optimizer
+    optimizer.adamw_rate = 0.33
     places, rows = answering.PlaceRows(web, preprocess), answering.AllRows(web, preprocess)
+    named = grounding.PlacedRows(web, preprocess, sentences=False)
+    spoken = grounding.PlacedRows(web, preprocess, sentences=True)
+    ground = functools.partial(grounding.ground, batch_size=batch)
+    mixed = {"places": (places, half // 2), "web": (rows, half // 2)}
+    # part -> what is done, with which rows, for how many steps, at what rate, by which seed
+    parts = {
+        "names": (ground, named, 1000, 6e-3, SEED),
+        "words": (ground, spoken, 400, 3e-3, SEED + 1),
+        "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
+        "web": (answering.teach, mixed, 400, 6e-3, SEED + 1),
+    }
+    here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))
-    grounded = [("names", 1000, 6e-3), ("words", 400, 3e-3)]
     if args.init:
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        params = load(args.init, model, dict.fromkeys(model.shapes, here))
-        del grounded[0]
-    with (args.workdir / "log.jsonl").open("w") as file:
-
-        def reporter(part: str) -> Callable[[int, dict[str, float]], None]:
-            def report(step: int, figures: dict[str, float]) -> None:
-                file.write(json.dumps({"part": part, "step": step, **figures}) + "\n")
-                file.flush()
-                log.info("%s, step %d: %s", part, step, figures)
-
-            return report
-
-        optimizer = config.optimizer
-        optimizer.adamw_rate = 0.33
-        for seed, (part, steps, rate) in enumerate(grounded):
+        params = load(args.init, model, here)
+        del parts["names"]
+        parts["words"] = (ground, spoken, 200, 3e-3, SEED + 1)
+    assets = describe_model(model, preprocess)
+    for part, (learn, some, steps, rate, seed) in parts.items():
+        kept = args.workdir / f"{part}.safetensors"
+        if not kept.exists():
             optimizer.learning_rate = rate
-            params = grounding.ground(
+            report = functools.partial(write_log, args.workdir / "log.jsonl", part)
+            steps = min(steps, most)
+            learnt = learn(
                 model,
-                grounding.PlacedRows(web, preprocess, sentences=part == "words"),
+                some,
                 params,
                 optimizer=optimizer,
-                steps=min(steps, most),
-                batch_size=batch,
-                seed=SEED + seed,
-                report=reporter(part),
+                steps=steps,
+                seed=seed,
+                report=report,
             )
-        optimizer.learning_rate = 6e-3
-        mixes = {
-            "places": (300, {"places": (places, half)}),
-            "web": (400, {"places": (places, half // 2), "web": (rows, half // 2)}),
-        }
-        for seed, (part, (steps, mix)) in enumerate(mixes.items()):
-            params = answering.teach(
-                model,
-                mix,
-                params,
-                optimizer=optimizer,
-                steps=min(steps, most),
-                seed=SEED + seed,
-                report=reporter(part),
-            )
+            own.write_file(kept, learnt, assets, jnp.float32)
+        params = load(kept, model, here)
     return params
+
+
+def describe_model(model: Model, preprocess: Preprocess) -> dict[str, Any]:
+    """What travels with the weights."""
+    return {
+        "format": checkpoint.FORMAT,
+        "model": model.to_json(),
+        "preprocess": preprocess.to_json(),
+    }
+
+
+def write_log(path: pathlib.Path, part: str, step: int, figures: dict[str, float]) -> None:
+    """Adds a line to log.jsonl."""
+    log.info("%s, step %d: %s", part, step, figures)
+    with path.open("a") as file:
+        file.write(json.dumps({"part": part, "step": step, **figures}) + "\n")
 
 
 def measure(workdir: pathlib.Path, policy: Policy) -> None:

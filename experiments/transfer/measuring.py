@@ -24,12 +24,23 @@ from rt2.models.weights import own
 from rt2.models.weights.files import open_tensors
 from rt2.models.weights.load import load
 from rt2.preprocess import Preprocess
-from rt2.sim.conditions import CONDITIONS
+from rt2.sim import conditions
 from rt2.sim.tabletop import MIN_IMAGE_SIZE
 
-__all__ = ["FULL", "QUICK", "REFERENCES", "Plan", "answer_rows", "load_start", "success_rows"]
+__all__ = [
+    "CONDITIONS",
+    "FULL",
+    "QUICK",
+    "REFERENCES",
+    "Plan",
+    "answer_rows",
+    "load_start",
+    "success_rows",
+]
 
 TASK = "reach"
+# "arrangements" are boards of five, which are the rule here
+CONDITIONS = tuple(name for name in conditions.CONDITIONS if name != "arrangements")
 SEED = 0  # of scenes and questions: the same ones for every row
 
 
@@ -68,7 +79,7 @@ class Plan:
         return vqa.summarise(vqa.ask(policy, drawn, self.batch))
 
 
-FULL = Plan(tuple(CONDITIONS), episodes=200, objects=5, questions=2000, batch=64)
+FULL = Plan(CONDITIONS, episodes=200, objects=5, questions=2000, batch=64)
 QUICK = Plan(("seen", "category"), episodes=1, objects=5, questions=4, batch=1)
 
 

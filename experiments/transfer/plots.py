@@ -8,8 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 import table  # noqa: E402
-
-from rt2.sim.conditions import CONDITIONS  # noqa: E402
+from measuring import CONDITIONS  # noqa: E402
 
 COLOURS = ("#9aa5b1", "#e8a33d", "#2f6fb2")
 
@@ -32,8 +31,7 @@ def success(rows: dict, file: pathlib.Path) -> None:
         if rate := table.pooled(rows, "random object", condition):
             label = "goes to a random object" if k == 0 else None
             axes.hlines(100 * rate.value, k - 0.42, k + 0.42, "black", "dashed", label=label)
-    axes.set_xticks(range(len(CONDITIONS)), [name.replace("_", "\n") for name in CONDITIONS])
-    _finish(figure, axes, file)
+    _finish(figure, axes, file, [name.replace("_", "\n") for name in CONDITIONS])
 
 
 def ablations(rows: dict, file: pathlib.Path) -> None:
@@ -46,8 +44,12 @@ def ablations(rows: dict, file: pathlib.Path) -> None:
             if rate := table.pooled(rows, name, condition):
                 label = condition if k == 0 else None
                 _bar(axes, k + 0.4 * (i - 0.5), rate, colour, 0.36, label)
-    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
-    _finish(figure, axes, file)
+    _finish(figure, axes, file, [_broken(name) for name in names])
+
+
+def _broken(name: str) -> str:
+    """The name in two lines, where it has a second word."""
+    return name if name.count(" ") == 0 else "\n".join(name.replace(" %", "%").rsplit(" ", 1))
 
 
 def _bar(axes, x: float, rate, colour: str, width: float, label: str | None) -> None:
@@ -56,7 +58,8 @@ def _bar(axes, x: float, rate, colour: str, width: float, label: str | None) -> 
     axes.bar(x, 100 * rate.value, width, color=colour, yerr=spread, capsize=2, label=label)
 
 
-def _finish(figure, axes, file: pathlib.Path) -> None:
+def _finish(figure, axes, file: pathlib.Path, labels: list[str]) -> None:
+    axes.set_xticks(range(len(labels)), labels, fontsize=7)
     axes.set_ylabel("success, %")
     axes.set_ylim(0, 100)
     axes.spines[["top", "right"]].set_visible(False)

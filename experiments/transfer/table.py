@@ -12,9 +12,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+from measuring import CONDITIONS  # noqa: E402
+
 from experiments import results  # noqa: E402
 from rt2.evaluate.statistics import Rate  # noqa: E402
-from rt2.sim.conditions import CONDITIONS  # noqa: E402
 
 REFERENCES = ("random", "random object", "oracle")
 METHODS = ("scratch", "fine-tune", "co-fine-tune")
@@ -63,7 +64,10 @@ def answers(rows: results.Rows) -> str:
     names = ["start, tiny", *METHODS]
     names = [name for name in names if pooled(rows, name, "vqa")]
     lines = [
-        ["all" if kind == "vqa" else kind, *(written(pooled(rows, name, kind)) for name in names)]
+        [
+            kind.removeprefix("vqa/").replace("vqa", "all"),
+            *(written(pooled(rows, name, kind)) for name in names),
+        ]
         for kind in ("vqa", *(f"vqa/{kind}" for kind in KINDS))
     ]
     return results.markdown(["exactly right, %", *names], lines)
