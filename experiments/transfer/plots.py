@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import table  # noqa: E402
 from measuring import CONDITIONS  # noqa: E402
 
-COLOURS = ("#9aa5b1", "#e8a33d", "#2f6fb2")
+COLOURS = ("#9aa5b1", "#e8a33d", "#2f6fb2", "#5a9367")
 
 
 def write(folder: pathlib.Path) -> None:
@@ -23,10 +23,11 @@ def write(folder: pathlib.Path) -> None:
 def success(rows: dict, file: pathlib.Path) -> None:
     """Bars by condition and method, with their intervals; a line where no reading is needed."""
     figure, axes = plt.subplots(figsize=(11, 4), layout="constrained")
-    for i, (name, colour) in enumerate(zip(table.METHODS, COLOURS, strict=True)):
+    methods = [*table.METHODS, table.BASELINE]
+    for i, (name, colour) in enumerate(zip(methods, COLOURS, strict=True)):
         for k, condition in enumerate(CONDITIONS):
             if rate := table.pooled(rows, name, condition):
-                _bar(axes, k + 0.27 * (i - 1), rate, colour, 0.25, name if k == 0 else None)
+                _bar(axes, k + 0.21 * (i - 1.5), rate, colour, 0.2, name if k == 0 else None)
     for k, condition in enumerate(CONDITIONS):
         if rate := table.pooled(rows, "random object", condition):
             label = "goes to a random object" if k == 0 else None
@@ -39,7 +40,7 @@ def ablations(rows: dict, file: pathlib.Path) -> None:
     names = dict.fromkeys(name for some in table.ABLATIONS.values() for name in some)
     names = [name for name in names if table.pooled(rows, name, "seen")]
     figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-    for i, (condition, colour) in enumerate(zip(("seen", "web_only"), COLOURS[1:], strict=True)):
+    for i, (condition, colour) in enumerate(zip(("seen", "web_only"), COLOURS[1:3], strict=True)):
         for k, name in enumerate(names):
             if rate := table.pooled(rows, name, condition):
                 label = condition if k == 0 else None

@@ -18,7 +18,9 @@ from experiments import results  # noqa: E402
 from rt2.evaluate.statistics import Rate  # noqa: E402
 
 REFERENCES = ("random", "random object", "oracle")
+NONE = "No such row has been run."
 METHODS = ("scratch", "fine-tune", "co-fine-tune")
+BASELINE = "RT-1-like"  # rt1.py beside this file writes its figures
 ABLATIONS = {
     "Robot rows of a batch": (
         *("robot share 25 %", "robot share 50 %", "robot share 66 %", "co-fine-tune", "fine-tune"),
@@ -50,13 +52,13 @@ def tables(rows: results.Rows) -> list[str]:
 
 def methods(rows: results.Rows) -> str:
     """Success of references and methods under every condition, the seeds together."""
-    names = [*REFERENCES, *(m + size for size in ("", ", mini") for m in METHODS)]
+    names = [*REFERENCES, BASELINE, *(m + size for size in ("", ", mini") for m in METHODS)]
     names = [name for name in names if any(pooled(rows, name, c) for c in CONDITIONS)]
     lines = [
         [condition, *(written(pooled(rows, name, condition)) for name in names)]
         for condition in CONDITIONS
     ]
-    return results.markdown(["success, %", *names], lines)
+    return results.markdown(["success, %", *names], lines) if names else NONE
 
 
 def answers(rows: results.Rows) -> str:
@@ -70,7 +72,7 @@ def answers(rows: results.Rows) -> str:
         ]
         for kind in ("vqa", *(f"vqa/{kind}" for kind in KINDS))
     ]
-    return results.markdown(["exactly right, %", *names], lines)
+    return results.markdown(["exactly right, %", *names], lines) if names else NONE
 
 
 def ablations(rows: results.Rows) -> str:
@@ -83,7 +85,7 @@ def ablations(rows: results.Rows) -> str:
                 invalid = pooled(rows, name, "seen/invalid")
                 lines.append([title, name, *map(written, shown), written(invalid)])
     heads = ["", "row", "seen, %", "web_only, %", "category, %", "invalid actions, %"]
-    return results.markdown(heads, lines)
+    return results.markdown(heads, lines) if lines else NONE
 
 
 def pooled(rows: results.Rows, name: str, what: str) -> Rate | None:
