@@ -92,9 +92,8 @@ def load_start(file: pathlib.Path) -> Policy:
     model = Model(config)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     params = load(file, model, dict.fromkeys(model.shapes, here))
-    return Policy(
-        model, params, preprocess, describe(preprocess, {**assets, "eval": {}, "step": 0})
-    )
+    known = {**assets, "config": {"sources": {}}, "eval": {}, "step": 0}
+    return Policy(model, params, preprocess, describe(preprocess, known))
 
 
 def success_rows(name: str, found: dict) -> Iterator[dict]:

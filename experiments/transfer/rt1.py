@@ -124,7 +124,9 @@ class Policy:
     def infer_batch(self, observations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """{"actions": float32 [1, D], "tokens": int32 [K], "terminate": bool} of each."""
         preprocess, codec = self.preprocess, self.preprocess.codec()
-        images = np.stack([preprocess.image_stack(row["image"]) for row in observations])
+        images = np.stack(
+            [preprocess.image_stack(preprocess.frames(row["image"])) for row in observations]
+        )
         pieces = np.stack([preprocess.action_prefix(row["instruction"]) for row in observations])
         best = np.asarray(self._best(self.model, images, pieces))
         return [
