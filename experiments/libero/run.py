@@ -37,7 +37,7 @@ def play(python: Path, port: str, suite: str, folder: Path) -> dict:
     return json.loads(card.read_text()) | {"seconds": time.perf_counter() - began}
 
 
-def row(suite: str, card: dict) -> dict:
+def row(suite: str, card: dict, commit: str) -> dict:
     """One episode: its steps, and whether any action could not be carried out."""
     [episode] = card["episodes"]
     return {
@@ -52,7 +52,7 @@ def row(suite: str, card: dict) -> dict:
         "instruction": episode["instruction"],
         "seconds": round(card["seconds"]),
         "versions": card["versions"],
-        "commit": provenance.commit(),
+        "commit": commit,
         "machine": provenance.machine(),
     }
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--python", type=Path, help="of an environment that has LIBERO already")
     parser.add_argument("--suites", nargs="+", choices=list(STEPS), default=list(STEPS))
     args = parser.parse_args()
-    found = []
+    found, commit = [], provenance.commit()  # before the rows of this run change the tree
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         python = args.python or endpoints.environment(folder / "env", *PACKAGES)
@@ -85,7 +85,7 @@ def main() -> None:
         try:
             port = endpoints.listening_port(server)
             for suite in ["spatial"] if args.quick else args.suites:
-                found.append(row(suite, play(python, port, suite, folder)))
+                found.append(row(suite, play(python, port, suite, folder), commit))
                 if not args.quick:
                     results.keep(HERE, found, tables)
         finally:

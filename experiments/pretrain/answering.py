@@ -17,12 +17,13 @@ from rt2.data.vqa import WebExamples
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess
 from rt2.prompts import action_prompt, where_prompt
+from rt2.sim import descriptions
 from rt2.train.optimizer import make_optimizer
 from rt2.train.rows import WebRow
 from rt2.train.step import StepSettings, TrainState, split_frozen, train_step
 
-# The robot's question is one of the frames, so that a name is found in it too; its answer is a
-# place here, as of any question about the web.
+# The robot's question is one of the frames, so that a name is found in it too, also one in another
+# language; its answer is a place here, as of any question about the web.
 FRAMES = {
     "ask": where_prompt,
     "move": lambda name, language: action_prompt(f"move to the {name}"),
@@ -33,15 +34,20 @@ FRAME_SHARES = (0.4, 0.2, 0.2, 0.2)
 
 
 class PlaceRows:
-    """Model rows that ask for the place of one of several things, made of the rows that list them.
+    """Model rows that ask for the place of one of several things, by its name or what it is called.
 
-    Of pictures of a single thing the decoder would learn to answer without reading the name.
+    Of pictures of a single thing the decoder would learn to answer without reading the name. A
+    row that describes a thing is asked as often as one that lists several, whose names are many.
     """
 
     def __init__(self, examples: WebExamples, preprocess: Preprocess):
         self.examples, self.preprocess = examples, preprocess
-        listed = grounding.ListRows(examples, preprocess, sentences=False).rows
-        self.rows = [(i, objects) for i, objects in listed if len(objects) > 1]
+        placed = grounding.PlacedRows(examples, preprocess, sentences=True).rows
+        self.rows = [
+            (i, objects)
+            for i, objects in placed
+            if len(objects) > 1 or objects[0][2] in descriptions.SHARED
+        ]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,12 +56,12 @@ class PlaceRows:
         example, objects = self.rows[i]
         rng = np.random.default_rng(i)
         x, y, language, name = objects[rng.integers(len(objects))]
-        chosen = rng.choice(list(FRAMES), p=FRAME_SHARES)  # the robot is spoken to in English
-        frame = FRAMES[chosen if language == "en" else "ask"]
+        frame = FRAMES[rng.choice(list(FRAMES), p=FRAME_SHARES)]
+        asked = "en" if language in descriptions.SHARED else language
         return {
             "image": self.preprocess.image_stack([self.examples[example].image]),
             "has_image": np.bool_(True),
-            "prefix": self.preprocess.text_prefix(frame(name, language)),
+            "prefix": self.preprocess.text_prefix(frame(name, asked)),
             "target": self.preprocess.text_target(f"{x} {y}"),
         }
 

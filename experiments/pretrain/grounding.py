@@ -26,6 +26,7 @@ from rt2.data.mixture import Mixture
 from rt2.data.vqa import WebExamples
 from rt2.models.build import Model, Params
 from rt2.preprocess import Preprocess
+from rt2.sim import descriptions
 from rt2.sim.questions import LOCATION_GRID
 from rt2.tokenizer import PAD
 from rt2.train.optimizer import make_optimizer
@@ -39,11 +40,17 @@ SHARPNESS = 15.0  # first factor on the cosine; learnt from there
 NEAR = 2  # cells of the raster: a place this close counts as right in the figures
 
 _QUESTION = re.compile(r"Answer in (\w+) : list every object")
+_WHERE = re.compile(r"Answer in en : where is the (.+)")
 _OBJECT = re.compile(r"(\d+) (\d+) ([^\d]+?)(?= \d|$)")
+# what the web says of a thing beside its name -> the list that says it
+DESCRIBED = {said: name for name in descriptions.SHARED for said in descriptions.phrases(name)}
 
 
-class ListRows:
-    """The rows of the web shards that list every object: image, places, name numbers, other words.
+class PlacedRows:
+    """Rows of the web shards that place things: image, places, name numbers, other words.
+
+    Those that list every object; with `sentences` also those that ask where a thing is of which
+    only the kind or the colour is said, each list of such words being a "language" of its own.
 
     places: int32 [O, 2], cells x and y of the raster, -1 where there is no object. around: int32
     [O, W], random tokens that fill up the text around the names, more of them in some rows than in
@@ -58,6 +65,9 @@ class ListRows:
             if asked := _QUESTION.fullmatch(question):
                 found = _OBJECT.findall(answers[0])
                 self.rows.append((i, [(int(x), int(y), asked[1], name) for x, y, name in found]))
+            elif sentences and (said := _WHERE.fullmatch(question)) and said[1] in DESCRIBED:
+                x, y = map(int, answers[0].split())
+                self.rows.append((i, [(x, y, DESCRIBED[said[1]], said[1])]))
         named = {(language, name) for _, row in self.rows for _, _, language, name in row}
         self.names = sorted(named)
         self._number = {name: i for i, name in enumerate(self.names)}
@@ -94,7 +104,7 @@ class ListRows:
 
 def ground(
     model: Model,
-    rows: ListRows,
+    rows: PlacedRows,
     params: Params,
     *,
     optimizer: ml_collections.ConfigDict,
@@ -139,7 +149,7 @@ def ground(
     return {**rest, **trained}
 
 
-def make_loss(model: Model, rows: ListRows) -> Callable:
+def make_loss(model: Model, rows: PlacedRows) -> Callable:
     """(params, heads, batch) -> the weighted loss, and figures by name."""
     words, languages = jnp.asarray(rows.name_tokens()), jnp.asarray(rows.languages())
     integers = jnp.asarray(

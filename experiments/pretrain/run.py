@@ -3,19 +3,29 @@
     python experiments/pretrain/run.py            about 30 minutes on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
-Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names among
-other words) and answering.py (places, then all rows of the web).
+With --descriptions the pictures also come with what kind of thing and what colour is in them, and
+--init=FILE goes on from an earlier result: without the first part, and with half of the second. The
+start of experiments/transfer is that:
+
+    python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
+        --out=experiments/transfer/start
+
+A run that was stopped goes on with the part that it was in: take another --workdir for another run.
+
+Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names and
+descriptions among other words) and answering.py (places, then all rows of the web).
 """
 
 import argparse
 import datetime
+import functools
 import json
 import logging
 import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
@@ -35,6 +45,7 @@ from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.inference.policy import Policy, describe  # noqa: E402
 from rt2.models.build import Model, Params  # noqa: E402
 from rt2.models.weights import own  # noqa: E402
+from rt2.models.weights.load import load  # noqa: E402
 from rt2.preprocess import Preprocess  # noqa: E402
 from rt2.train import start  # noqa: E402
 from rt2.train.settings import make_model  # noqa: E402
@@ -42,7 +53,6 @@ from rt2.train.sources import open_sources  # noqa: E402
 
 SCENES = 100_000
 SEED = 0
-KEPT = ("tiny.safetensors", "log.jsonl", "results.json")
 
 log = logging.getLogger("pretrain")
 
@@ -52,43 +62,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "pretrain")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--variant", default="tiny", choices=("tiny", "mini"))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder of what is kept")
+    parser.add_argument("--descriptions", action="store_true")
+    parser.add_argument("--init", default="", help="weights to go on from after the first part")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     args.workdir.mkdir(parents=True, exist_ok=True)
-    collect(args.workdir / "data", args.quick)
-    config = make_config(args.workdir)
+    collect(args)
+    config = make_config(args)
     sources = open_sources(config, "sources")
     preprocess = start.make_preprocess(config, sources, args.workdir)
     model = make_model(config, preprocess.tokenizer.size)
     params = train(config, model, preprocess, sources["web"].examples, args)
-    assets = {
-        "format": checkpoint.FORMAT,
-        "model": model.to_json(),
-        "preprocess": preprocess.to_json(),
-    }
-    own.write_file(args.workdir / "tiny.safetensors", params, assets, jnp.bfloat16)
-    metadata = describe(preprocess, {**assets, "config": {"sources": {}}, "eval": {}, "step": 0})
+    assets = describe_model(model, preprocess)
+    weights = f"{args.variant}.safetensors"
+    own.write_file(args.workdir / weights, params, assets, jnp.bfloat16)
+    known = {**assets, "config": {"sources": {}}, "eval": {}, "step": 0}
+    metadata = describe(preprocess, known)
     measure(args.workdir, Policy(model, params, preprocess, metadata))
     if not args.quick:
-        for name in KEPT:
-            shutil.copyfile(args.workdir / name, HERE / name)
+        args.out.mkdir(exist_ok=True)
+        for name in (weights, "log.jsonl", "results.json"):
+            shutil.copyfile(args.workdir / name, args.out / name)
 
 
-def make_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-    """configs/tabletop.py on the web shards of this run."""
+def make_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
+    """configs/tabletop.py on the web shards of this run, with the tokenizer of --init if any."""
     config = tabletop.get_config()
+    config.init_from = args.init
+    config.prefix_length = 40
+    config.model.variant = args.variant
     config.seed = SEED
     config.sources.tabletop.share = 0.0
-    config.sources.web.path = str(workdir / "data/web/web-train-*.tar")
+    config.sources.web.path = str(args.workdir / "data/web/web-train-*.tar")
     return config
 
 
-def collect(out: pathlib.Path, quick: bool) -> None:
+def collect(args: argparse.Namespace) -> None:
     """The web shards; the robot episodes that come with them are not read."""
-    scenes = 400 if quick else SCENES
-    command = [sys.executable, "-m", "rt2.sim.collect", f"--out={out}", f"--scenes={scenes}"]
-    counts = ["--episodes=2", "--val-episodes=1", f"--val-scenes={40 if quick else 500}"]
-    subprocess.run([*command, *counts, f"--seed={SEED}"], check=True, cwd=ROOT)
+    scenes = 400 if args.quick else SCENES
+    command = [sys.executable, "-m", "rt2.sim.collect", f"--out={args.workdir / 'data'}"]
+    counts = [f"--scenes={scenes}", "--episodes=2", "--val-episodes=1"]
+    counts += [f"--val-scenes={40 if args.quick else 500}"]
+    described = ["--descriptions"] if args.descriptions else []
+    subprocess.run(
+        [*command, *counts, *described, f"--seed={SEED}"],
+        check=True,
+        cwd=ROOT,
+    )
 
 
 def train(
@@ -98,51 +120,63 @@ def train(
     web: WebExamples,
     args: argparse.Namespace,
 ) -> Params:
-    """The four parts in turn; log.jsonl tells how they went."""
+    """The parts in turn, each kept in the workdir; log.jsonl tells how they went."""
     batch, most = (16, 4) if args.quick else (256, 10_000)
-    half = batch // 2
+    half, optimizer = batch // 2, config.optimizer
+    optimizer.adamw_rate = 0.33
     places, rows = answering.PlaceRows(web, preprocess), answering.AllRows(web, preprocess)
+    named = grounding.PlacedRows(web, preprocess, sentences=False)
+    spoken = grounding.PlacedRows(web, preprocess, sentences=True)
+    ground = functools.partial(grounding.ground, batch_size=batch)
+    mixed = {"places": (places, half // 2), "web": (rows, half // 2)}
+    # part -> what is done, with which rows, for how many steps, at what rate, by which seed
+    parts = {
+        "names": (ground, named, 1000, 6e-3, SEED),
+        "words": (ground, spoken, 400, 3e-3, SEED + 1),
+        "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
+        "web": (answering.teach, mixed, 400, 6e-3, SEED + 1),
+    }
+    here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))
-    with (args.workdir / "log.jsonl").open("w") as file:
-
-        def reporter(part: str) -> Callable[[int, dict[str, float]], None]:
-            def report(step: int, figures: dict[str, float]) -> None:
-                file.write(json.dumps({"part": part, "step": step, **figures}) + "\n")
-                file.flush()
-                log.info("%s, step %d: %s", part, step, figures)
-
-            return report
-
-        optimizer = config.optimizer
-        optimizer.adamw_rate = 0.33
-        for seed, (part, steps, rate) in enumerate((("names", 1000, 6e-3), ("words", 400, 3e-3))):
+    if args.init:
+        params = load(args.init, model, here)
+        del parts["names"]
+        parts["words"] = (ground, spoken, 200, 3e-3, SEED + 1)
+    assets = describe_model(model, preprocess)
+    for part, (learn, some, steps, rate, seed) in parts.items():
+        kept = args.workdir / f"{part}.safetensors"
+        if not kept.exists():
             optimizer.learning_rate = rate
-            params = grounding.ground(
+            report = functools.partial(write_log, args.workdir / "log.jsonl", part)
+            steps = min(steps, most)
+            learnt = learn(
                 model,
-                grounding.ListRows(web, preprocess, sentences=part == "words"),
+                some,
                 params,
                 optimizer=optimizer,
-                steps=min(steps, most),
-                batch_size=batch,
-                seed=SEED + seed,
-                report=reporter(part),
+                steps=steps,
+                seed=seed,
+                report=report,
             )
-        optimizer.learning_rate = 6e-3
-        mixes = {
-            "places": (300, {"places": (places, half)}),
-            "web": (400, {"places": (places, half // 2), "web": (rows, half // 2)}),
-        }
-        for seed, (part, (steps, mix)) in enumerate(mixes.items()):
-            params = answering.teach(
-                model,
-                mix,
-                params,
-                optimizer=optimizer,
-                steps=min(steps, most),
-                seed=SEED + seed,
-                report=reporter(part),
-            )
+            own.write_file(kept, learnt, assets, jnp.float32)
+        params = load(kept, model, here)
     return params
+
+
+def describe_model(model: Model, preprocess: Preprocess) -> dict[str, Any]:
+    """What travels with the weights."""
+    return {
+        "format": checkpoint.FORMAT,
+        "model": model.to_json(),
+        "preprocess": preprocess.to_json(),
+    }
+
+
+def write_log(path: pathlib.Path, part: str, step: int, figures: dict[str, float]) -> None:
+    """Adds a line to log.jsonl."""
+    log.info("%s, step %d: %s", part, step, figures)
+    with path.open("a") as file:
+        file.write(json.dumps({"part": part, "step": step, **figures}) + "\n")
 
 
 def measure(workdir: pathlib.Path, policy: Policy) -> None:

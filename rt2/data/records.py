@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-WEB_KINDS = ("vqa", "caption", "where", "what", "list", "name", "detect", "text")
+WEB_KINDS = (
+    *("vqa", "caption", "where", "what", "list", "name", "detect", "text"),
+    *("find", "kind", "colour", "reason"),  # of the tabletop's web: rt2/sim/questions.py
+)
 
 
 @dataclasses.dataclass(frozen=True)

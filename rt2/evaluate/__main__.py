@@ -9,7 +9,7 @@ from rt2 import checkpoint
 from rt2.evaluate.evaluation import Options, evaluate, training_metrics
 from rt2.evaluate.report import render
 from rt2.inference.policy import Policy
-from rt2.sim.conditions import CONDITIONS
+from rt2.sim.conditions import CONDITIONS, OBJECTS
 from rt2.sim.scenes import TASKS
 
 OBJECT_SPLITS = ("seen", "web_only", "held_out")
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "episodes": (200, "rollouts per task and split"),
         "questions": (500, "held-out questions asked"),
         "steps": (500, "recorded steps asked"),
+        "objects": (OBJECTS, "objects on a board, where the split leaves it open"),
         "videos": (2, "films per task, split and outcome"),
         "batch": (64, "rows per request to the policy"),
     }

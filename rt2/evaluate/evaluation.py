@@ -24,15 +24,17 @@ from rt2.evaluate.results import CHECKPOINT, Evaluation
 class Options:
     """What to measure and how much of it.
 
-    episodes: rollouts per task and split. questions, steps: how many of the held-out questions and
-    recorded steps are asked, drawn without replacement by the seed. videos: films per task, split
-    and outcome. batch: rows per request to the policy. data: where the checkpoint's evaluation
-    sources lie as NAME/VERSION, None for the paths that the checkpoint names.
+    episodes: rollouts per task and split. objects: how many lie on a board, where the split leaves
+    it open. questions, steps: how many of the held-out questions and recorded steps are asked,
+    drawn without replacement by the seed. videos: films per task, split and outcome. batch: rows
+    per request to the policy. data: where the checkpoint's evaluation sources lie as NAME/VERSION,
+    None for the paths that the checkpoint names.
     """
 
     episodes: int
     tasks: tuple[str, ...]
     splits: tuple[str, ...]
+    objects: int
     seed: int
     batch: int
     questions: int
@@ -78,7 +80,9 @@ def source_path(path: str, data: Path | None) -> Path | storage.Url:
 
 
 def _episodes(policy: Any, options: Options) -> Iterator[rollouts.Episode]:
-    queue = rollouts.trials(options.tasks, options.splits, options.episodes, options.seed)
+    queue = rollouts.trials(
+        options.tasks, options.splits, options.episodes, options.seed, options.objects
+    )
     for agent in (CheckpointAgent(policy, options.batch), *REFERENCES):
         played = rollouts.play(agent, queue, options.batch, policy.preprocess.image_size)
         yield from tqdm(played, f"rollouts, {agent.name}", len(queue), unit="episode")

@@ -7,6 +7,7 @@ from rt2.evaluate.statistics import Mean, Rate
 from rt2.evaluate.video import Video
 
 CHECKPOINT = "checkpoint"  # the name of the evaluated policy beside the reference policies
+PLACES = ("where", "find")  # kinds of question whose answer is a place, so that it has a distance
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def pooled(rates: list[Rate]) -> Rate:
 
 
 def _distance(row: dict) -> str:
-    if row["kind"] != "where":
+    if row["kind"] not in PLACES:
         return ""
     distance = "" if row["distance"] is None else f"  distance {row['distance']} cells,"
     return f"{distance}  {row['unreadable']} answers are no place"

@@ -10,7 +10,7 @@ import numpy as np
 from rt2.evaluate.agents import Agent, Running
 from rt2.evaluate.statistics import Mean, Rate
 from rt2.evaluate.video import Video
-from rt2.sim.conditions import CONDITIONS
+from rt2.sim.conditions import CONDITIONS, OBJECTS
 from rt2.sim.scenes import TASKS
 from rt2.sim.tabletop import MIN_IMAGE_SIZE, TabletopEnv, checked_action
 
@@ -20,16 +20,17 @@ _STREAM = 230715818  # keeps evaluation's seeds apart from those of the collecte
 
 @dataclass(frozen=True)
 class Trial:
-    """A scene to be met: task, split (of `rt2.sim.conditions`), seed."""
+    """A scene to be met: task, split (of `rt2.sim.conditions`), seed, number of objects."""
 
     task: str
     split: str
     seed: int
+    objects: int = OBJECTS
 
     def begin(self, image_size: int) -> Running:
         """The trial's first observation, in an environment of its own."""
         env = TabletopEnv(task=self.task, image_size=image_size)
-        options = CONDITIONS[self.split].options(self.seed)
+        options = CONDITIONS[self.split].options(self.seed, self.objects)
         observation, _ = env.reset(seed=self.seed, options=options)
         return Running(env, self.seed, [observation["rgb"]])
 
@@ -56,7 +57,13 @@ class _Record:
     actions: list[np.ndarray] = field(default_factory=list)
 
 
-def trials(tasks: Sequence[str], split_names: Sequence[str], episodes: int, seed: int):
+def trials(
+    tasks: Sequence[str],
+    split_names: Sequence[str],
+    episodes: int,
+    seed: int,
+    objects: int = OBJECTS,
+) -> list[Trial]:
     """`episodes` trials of each task and split; the same seed gives the same scenes."""
     unknown = [name for name in split_names if name not in CONDITIONS]
     if unknown:
@@ -65,7 +72,7 @@ def trials(tasks: Sequence[str], split_names: Sequence[str], episodes: int, seed
         int(np.random.SeedSequence([_STREAM, seed, i]).generate_state(1)[0])
         for i in range(episodes)
     ]
-    return [Trial(task, name, s) for task in tasks for name in split_names for s in seeds]
+    return [Trial(task, name, s, objects) for task in tasks for name in split_names for s in seeds]
 
 
 def play(agent: Agent, queue: Iterable[Trial], batch: int, image_size: int) -> Iterator[Episode]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rt2.evaluate.results import PLACES
 from rt2.evaluate.statistics import Mean, Rate
 
 _PLACE = re.compile(r"^\s*(\d+)\s+(\d+)\s*$")
@@ -28,7 +29,7 @@ class Answered:
 
     @property
     def distance(self) -> float | None:
-        """For "where": cells between the answered and the nearest true place, None if no place."""
+        """For PLACES: cells between the answered and the nearest true place, None if no place."""
         place = read_place(self.text)
         truths = [read_place(answer) for answer in self.answers]
         if place is None or None in truths:
@@ -48,9 +49,9 @@ def ask(policy: Any, examples: Sequence[Any], batch: int) -> Iterable[Answered]:
 
 
 def summarise(answered: Iterable[Answered]) -> list[dict]:
-    """One row per kind and language: exact Rate, VQA accuracy Mean; for "where" the distance too.
+    """One row per kind and language: exact Rate, VQA accuracy Mean; for PLACES the distance too.
 
-    `unreadable` counts the "where" answers that are no place and so have no distance; it is None
+    `unreadable` counts the answers to these that are no place and so have no distance; it is None
     for other kinds.
     """
     groups = defaultdict(list)
@@ -68,7 +69,7 @@ def _row(kind: str, language: str, rows: Sequence[Answered]) -> dict:
         "distance": None,
         "unreadable": None,
     }
-    if kind == "where":
+    if kind in PLACES:
         distances = [answer.distance for answer in rows]
         known = [distance for distance in distances if distance is not None]
         row["distance"] = Mean.of(known) if known else None

@@ -1,9 +1,9 @@
 """Every model size by name, the published ones with the sizes of their papers.
 
 `debug`, `palme_debug` and `paligemma_debug` compile in seconds, `tiny` learns the tabletop on a
-laptop CPU, `small` wants an accelerator or an afternoon. The others are a vision tower, a text
-model and the projection between them, with as many parameters as tests/models/test_variants.py
-counts:
+laptop CPU and `mini` is half of it, `small` wants an accelerator or an afternoon. The others are a
+vision tower, a text model and the projection between them, with as many parameters as
+tests/models/test_variants.py counts:
 
 | assembly       | vision    | text      | parameters     |                                    |
 | -------------- | --------- | --------- | -------------- | ---------------------------------- |
@@ -45,6 +45,9 @@ VISION = {
     "siglip_debug": ViTConfig(width=32, depth=2, mlp=64, heads=2, patch=16, image_size=64),
     "tiny": ViTConfig(
         width=192, depth=2, mlp=576, heads=4, patch=16, image_size=64, stem=(32, 64, 128)
+    ),
+    "mini": ViTConfig(
+        width=128, depth=2, mlp=384, heads=4, patch=16, image_size=64, stem=(32, 64, 128)
     ),
     "small": ViTConfig(
         width=384, depth=6, mlp=1536, heads=6, patch=8, image_size=64, stem=(32, 64, 128)
@@ -105,6 +108,17 @@ TEXT = {
         tied_head=True,
         mimetic=True,
     ),
+    "mini": TextConfig(
+        width=128,
+        mlp=256,
+        heads=4,
+        head_dim=32,
+        encoder_layers=2,
+        decoder_layers=1,
+        vocab=0,
+        tied_head=True,
+        mimetic=True,
+    ),
     "small": TextConfig(
         width=384,
         mlp=1024,
@@ -142,6 +156,7 @@ TEXT = {
 VARIANTS = {
     "debug": ("debug", "debug"),
     "tiny": ("tiny", "tiny"),
+    "mini": ("mini", "mini"),
     "small": ("small", "small"),
     "base": ("B/16", "T5 base"),
     "base_vit": ("ViT-B/16", "T5 base"),

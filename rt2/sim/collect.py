@@ -131,7 +131,18 @@ def _parser() -> argparse.ArgumentParser:
         "--tasks",
         type=_tasks,
         default="reach",
-        help=f"comma-separated, of {', '.join(scenes.TASKS)}",
+        help=f"by turns, comma-separated, of {', '.join(scenes.TASKS)}",
+    )
+    parser.add_argument(
+        "--objects",
+        type=_objects,
+        default=str(tabletop.DEFAULT_OBJECTS),
+        help="numbers of objects on a board, comma-separated; each episode draws one",
+    )
+    parser.add_argument(
+        "--descriptions",
+        action="store_true",
+        help="the web also says what kind of thing and what colour, and asks where such a thing is",
     )
     parser.add_argument("--seed", type=_natural, default=0, help="decides all that is random")
     parser.add_argument("--workers", type=_positive, default=os.cpu_count(), help="processes")
@@ -162,6 +173,13 @@ def _tasks(text: str) -> tuple[str, ...]:
         if task not in scenes.TASKS:
             raise argparse.ArgumentTypeError(f"no task {task!r}; tasks: {', '.join(scenes.TASKS)}")
     return tasks
+
+
+def _objects(text: str) -> tuple[int, ...]:
+    numbers = tuple(_natural(number) for number in text.split(","))
+    if not all(2 <= number <= scenes.MAX_OBJECTS for number in numbers):
+        raise argparse.ArgumentTypeError(f"a board has 2 to {scenes.MAX_OBJECTS} objects")
+    return numbers
 
 
 if __name__ == "__main__":

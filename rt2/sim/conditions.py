@@ -5,7 +5,7 @@
     held_out            objects of no data: unseen objects, hard
     backgrounds_easy    seen objects on boards of other colours
     backgrounds_hard    ... on striped, checked, mottled, graded and noisy ones
-    arrangements        ... five of them instead of three
+    arrangements        ... five of them
     languages           seen objects, named in Spanish, French or German
     category, colour, reasoning
                         seen objects that the instruction describes instead of naming
@@ -18,16 +18,14 @@ lies on the board is described by another text of the same list.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.resources
-import json
 from typing import Any
 
 import numpy as np
 
-from rt2.sim import pictograms, splits
+from rt2.sim import descriptions, pictograms, splits
 
 FOREIGN = tuple(language for language in pictograms.LANGUAGES if language != "en")
+OBJECTS = 3  # on a board, if no number is asked for
 _STREAM = 1707  # keeps what is drawn here apart from what the environment draws from its seed
 
 
@@ -41,8 +39,11 @@ class Condition:
     languages: tuple[str, ...] = ("en",)
     phrases: str | None = None
 
-    def options(self, seed: int) -> dict[str, Any]:
-        """Returns the reset options of `TabletopEnv` for the episode of this seed."""
+    def options(self, seed: int, objects: int = OBJECTS) -> dict[str, Any]:
+        """Returns the reset options of `TabletopEnv` for the episode of this seed.
+
+        objects: how many lie on the board where the condition leaves it open.
+        """
         rng = np.random.default_rng([_STREAM, seed])
         pool = getattr(splits.load(), self.pool)
         found: dict[str, Any] = {"background": self.background}
@@ -51,10 +52,9 @@ class Condition:
             translate = pictograms.load().translate
             pool = tuple(name for name in pool if translate(name, language) != name)
         found["pool"] = pool
-        if self.num_objects:
-            found["num_objects"] = self.num_objects
+        found["num_objects"] = self.num_objects or objects
         if self.phrases:
-            found |= _described(rng, phrases(self.phrases), pool)
+            found |= _described(rng, descriptions.phrases(self.phrases), pool, objects)
         return found
 
 
@@ -71,24 +71,17 @@ CONDITIONS = {
     "reasoning": Condition(phrases="reasoning"),
     "symbol": Condition("web_only", phrases="symbol"),
 }
-OBJECTS = 3  # on a board whose instruction describes one of them
-
-
-@functools.cache
-def phrases(name: str) -> dict[str, tuple[str, ...]]:
-    """Returns a list of `phrases/`: what an instruction says -> the objects that it describes."""
-    text = (
-        importlib.resources.files("rt2.sim").joinpath("phrases", f"{name}.json").read_text("utf-8")
-    )
-    return {said: tuple(names) for said, names in json.loads(text).items()}
 
 
 def _described(
-    rng: np.random.Generator, known: dict[str, tuple[str, ...]], pool: tuple[str, ...]
+    rng: np.random.Generator,
+    known: dict[str, tuple[str, ...]],
+    pool: tuple[str, ...],
+    objects: int,
 ) -> dict[str, Any]:
     """A text, an object of the pool that it describes, and others that it does not."""
     fitting = {said: [n for n in names if n in pool] for said, names in known.items()}
     said = str(rng.choice([said for said, names in fitting.items() if names]))
     others = sorted({n for names in fitting.values() for n in names} - set(known[said]))
-    chosen = rng.choice(others, OBJECTS - 1, replace=False)
+    chosen = rng.choice(others, objects - 1, replace=False)
     return {"objects": (str(rng.choice(fitting[said])), *map(str, chosen)), "say": said}

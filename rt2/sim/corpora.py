@@ -28,7 +28,9 @@ class Parameters:
     scenes: int
     val_scenes: int
     image_size: int
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...]  # by turns, so that one named twice is played twice as often
+    objects: tuple[int, ...]  # numbers of objects, of which each episode draws one
+    descriptions: bool  # whether the web also says what kind of thing and what colour
     seed: int
 
     def record(self) -> dict[str, object]:
@@ -39,6 +41,7 @@ class Parameters:
         return {
             **dataclasses.asdict(self),
             "tasks": list(self.tasks),
+            "objects": list(self.objects),
             "version": VERSION,
             "splits": splits.load().digest,
             **packages,
@@ -59,6 +62,7 @@ def write_shards(
             first,
             min(shards.SCENES_PER_SHARD, parameters.scenes - first),
             parameters.image_size,
+            parameters.descriptions,
         )
         for i, first in enumerate(starts)
     ]
@@ -92,7 +96,11 @@ def _episodes(
 ) -> Iterator[demonstrations.Episode]:
     tried = 0
     make = functools.partial(
-        demonstrations.demonstrate, parameters.seed, split, image_size=parameters.image_size
+        demonstrations.demonstrate,
+        parameters.seed,
+        split,
+        objects=parameters.objects,
+        image_size=parameters.image_size,
     )
     tasks = [parameters.tasks[i % len(parameters.tasks)] for i in range(count)]
     made = pool.map(make, range(count), tasks, chunksize=_EPISODES_PER_TASK)
@@ -111,5 +119,7 @@ def _questions(
     from rt2.sim import rlds_writer
 
     for index in tqdm(range(count), desc=f"{split} questions", unit="scene"):
-        made = shards.scene(parameters.seed, split, index, parameters.image_size)
+        made = shards.scene(
+            parameters.seed, split, index, parameters.image_size, parameters.descriptions
+        )
         yield from rlds_writer.question_records(index, jpeg.encode(made.image), made.qa)

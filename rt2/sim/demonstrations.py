@@ -5,6 +5,7 @@ so that the data also shows how to recover (DART: Laskey et al., 2017). Instruct
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ class Step(NamedTuple):
 class Episode:
     """A successful episode, its last step the final observation and a zero action not to be learnt.
 
-    seed: what `TabletopEnv.reset` was given; attempts: how many episodes were tried for this one.
+    seed, num_objects: what `TabletopEnv.reset` was given; attempts: how many episodes were tried
+    for this one.
     """
 
     episode_id: str
@@ -36,12 +38,17 @@ class Episode:
     target: str
     instruction: str
     seed: int
+    num_objects: int
     attempts: int
     steps: tuple[Step, ...]
 
 
-def demonstrate(seed: int, split: str, index: int, task: str, image_size: int) -> Episode:
+def demonstrate(
+    seed: int, split: str, index: int, task: str, *, objects: Sequence[int], image_size: int
+) -> Episode:
     """Returns episode `index` of a split ("train", "val"): the same for the same arguments.
+
+    objects: how many may lie on the board; one of these numbers is drawn for the episode.
 
     An episode in which the disturbed oracle fails is tried again from another start; RuntimeError
     after ten failures.
@@ -50,7 +57,8 @@ def demonstrate(seed: int, split: str, index: int, task: str, image_size: int) -
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, _SPLIT_CODES[split], index, attempt])
         episode_seed = int(rng.integers(2**31))
-        steps = _roll(env, episode_seed, rng)
+        num_objects = int(rng.choice(objects)) if len(objects) > 1 else objects[0]
+        steps = _roll(env, episode_seed, num_objects, rng)
         if steps[-2].reward > 0:
             return Episode(
                 episode_id=f"{split}-{index:06d}",
@@ -58,6 +66,7 @@ def demonstrate(seed: int, split: str, index: int, task: str, image_size: int) -
                 target=env.scene.names[env.scene.target],
                 instruction=env.scene.instruction,
                 seed=episode_seed,
+                num_objects=num_objects,
                 attempts=attempt + 1,
                 steps=tuple(steps),
             )
@@ -69,8 +78,10 @@ def demonstrate(seed: int, split: str, index: int, task: str, image_size: int) -
 _SPLIT_CODES = {"train": 0, "val": 1}
 
 
-def _roll(env: tabletop.TabletopEnv, seed: int, rng: np.random.Generator) -> list[Step]:
-    observation, _ = env.reset(seed=seed)
+def _roll(
+    env: tabletop.TabletopEnv, seed: int, num_objects: int, rng: np.random.Generator
+) -> list[Step]:
+    observation, _ = env.reset(seed=seed, options={"num_objects": num_objects})
     steps, done = [], False
     while not done:
         clean = oracle.action(env.state)

@@ -2,6 +2,15 @@
 
 Places are cells of a LOCATION_GRID x LOCATION_GRID raster over the picture, written "x y": x to the
 right, y down, from 0. Object names are in the row's language; the words around them stay English.
+
+What rt2.sim.descriptions says of a thing stands in rows of their own, in English:
+
+    find      where is the animal                    12 30, where it fits one thing of several
+    kind      what kind of thing is the strawberry   fruit
+    colour    what colour is the strawberry          red
+    reason    name the thing that cuts paper         scissors
+
+No row asks for the place of what `reasoning` describes: that takes two steps, each of them known.
 """
 
 from collections.abc import Sequence
@@ -10,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rt2 import prompts
-from rt2.sim import pictograms
+from rt2.sim import descriptions, pictograms
 
 LOCATION_GRID = 32
 LANGUAGE_SHARES = {
@@ -21,7 +30,16 @@ LANGUAGE_SHARES = {
 }  # of the draws; "list" draws two distinct
 ROWS_OF_ONE = {"name": 1, "list": 1, "where": 1, "what": 1, "caption": 1}  # scenes of one object
 ROWS_OF_MANY = {"list": 2, "where": 2, "what": 2, "caption": 1}
+DESCRIBING = ("find", "kind", "colour", "reason")  # kinds of row that a picture may give
 
+# kinds of DESCRIBING, and the list that each says something of
+_SOURCES = (
+    ("find", "category"),
+    ("find", "colour"),
+    ("kind", "category"),
+    ("colour", "colour"),
+    ("reason", "reasoning"),
+)
 _AND = {"en": "and", "es": "y", "fr": "et", "de": "und"}
 
 
@@ -34,7 +52,10 @@ class Placed(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One question and its answer; kind: a key of ROWS_OF_ONE; language: its code, as "en"."""
+    """One question and its answer.
+
+    kind: a key of ROWS_OF_ONE, or one of DESCRIBING; language: its code, as "en".
+    """
 
     kind: str
     language: str
@@ -64,6 +85,35 @@ def rows(rng: np.random.Generator, objects: Sequence[Placed]) -> list[Row]:
         languages = _languages(rng, count, distinct=kind == "list")
         made += [row(kind, languages[i], objects, subjects[i % len(objects)]) for i in range(count)]
     return made
+
+
+def describing_rows(rng: np.random.Generator, objects: Sequence[Placed]) -> list[Row]:
+    """Returns a picture's rows of DESCRIBING, one of each source that says something here."""
+    made, names = [], [thing.name for thing in objects]
+    for kind, source in _SOURCES:
+        known = descriptions.by_name(source)
+        said = [known.get(name) for name in names]
+        fitting = [i for i, text in enumerate(said) if text]
+        if kind == "find":  # one thing is found without being read
+            fitting = [i for i in fitting if len(names) > 1 and said.count(said[i]) == 1]
+        if fitting:
+            subject = rng.choice(fitting)
+            made.append(_describing(kind, said[subject], objects[subject]))
+    return made
+
+
+def _describing(kind: str, said: str, thing: Placed) -> Row:
+    """A row of DESCRIBING about a thing of which `said` is said."""
+    question, answer = {
+        "find": (prompts.where_prompt(said), f"{thing.x} {thing.y}"),
+        "kind": (prompts.vqa_prompt(f"what kind of thing is the {thing.name}"), said),
+        "colour": (
+            prompts.vqa_prompt(f"what colour is the {thing.name}"),
+            said.removesuffix(" thing"),
+        ),
+        "reason": (prompts.vqa_prompt(f"name the {said}"), thing.name),
+    }[kind]
+    return Row(kind, "en", question, answer)
 
 
 def row(kind: str, language: str, objects: Sequence[Placed], subject: int = 0) -> Row:

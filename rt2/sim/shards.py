@@ -11,16 +11,21 @@ SCENES_PER_SHARD = 1000
 _SPLIT_CODES = {"train": 0, "validation": 1}
 
 
-def scene(seed: int, split: str, index: int, image_size: int) -> web.WebScene:
+def scene(
+    seed: int, split: str, index: int, image_size: int, descriptions: bool = False
+) -> web.WebScene:
     """Returns scene `index` of a split ("train" or "validation")."""
-    return web.web_scene((seed, _SPLIT_CODES[split], index), image_size)
+    number = (seed, _SPLIT_CODES[split], index)
+    return web.web_scene(number, image_size, descriptions=descriptions)
 
 
-def write(path: pathlib.Path, seed: int, first: int, count: int, image_size: int) -> None:
+def write(
+    path: pathlib.Path, seed: int, first: int, count: int, image_size: int, descriptions: bool
+) -> None:
     """Writes `count` training scenes from number `first` on as one tar file of fixed bytes."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for index in range(first, first + count):
-            made = scene(seed, "train", index, image_size)
+            made = scene(seed, "train", index, image_size, descriptions)
             _add(tar, f"{index:08d}.jpg", jpeg.encode(made.image))
             _add(tar, f"{index:08d}.json", _record(made))
 

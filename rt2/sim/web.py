@@ -35,11 +35,15 @@ class _Thing(NamedTuple):
 
 
 def web_scene(
-    seed: int | Sequence[int], image_size: int = 64, names: Sequence[str] | None = None
+    seed: int | Sequence[int],
+    image_size: int = 64,
+    names: Sequence[str] | None = None,
+    descriptions: bool = False,
 ) -> WebScene:
     """Returns the web scene of this seed, always the same one.
 
     names: English names to choose from; by default all that the web may show (rt2.sim.splits).
+    descriptions: whether there are rows of `questions.describing_rows` too, behind the others.
     """
     rng = np.random.default_rng(seed)
     pool = splits.load().web if names is None else tuple(names)
@@ -55,7 +59,10 @@ def web_scene(
         )
         for t in things
     ]
-    return WebScene(image, questions.rows(rng, objects), objects)
+    qa = questions.rows(rng, objects)
+    if descriptions:
+        qa += questions.describing_rows(rng, objects)
+    return WebScene(image, qa, objects)
 
 
 def _place(rng: np.random.Generator, pool: Sequence[str]) -> list[_Thing]:

@@ -180,7 +180,8 @@ def test_a_mimetic_start_passes_on_what_is_alike():
 
 
 @pytest.mark.parametrize(
-    "name, millions", [("debug", 0.5), ("palme_debug", 0.5), ("tiny", 5), ("small", 33)]
+    "name, millions",
+    [("debug", 0.5), ("palme_debug", 0.5), ("mini", 2), ("tiny", 5), ("small", 33)],
 )
 def test_sizes(name, millions):
     model = make(name, vocab=6000)

@@ -106,7 +106,7 @@ def test_every_array_of_every_variant_can_be_laid_out(name, strategy):
 
 
 def test_every_part_is_counted_and_every_assembly_is_known():
-    own = {"debug", "tiny", "small"}
+    own = {"debug", "mini", "tiny", "small"}
     assert set(VISION) | own | {"siglip_debug"} == set(variants.VISION)
     assert set(TEXT) | own | {"palme_debug", "gemma_debug"} == set(variants.TEXT)
     assert set(ASSEMBLIES) | own | {"palme_debug", "paligemma_debug"} == set(variants.VARIANTS)

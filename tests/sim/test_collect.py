@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rt2.sim import collect, jpeg, oracle, shards, splits, tabletop, web
+from rt2.sim import collect, demonstrations, jpeg, oracle, shards, splits, tabletop, web
 
 SMALL = ["--episodes=6", "--val-episodes=2", "--scenes=24", "--val-scenes=5", "--tasks=reach,push"]
 
@@ -69,6 +69,19 @@ def test_an_episode_is_the_oracles_on_that_seed(episodes):
     assert tasks == {"reach", "push"}
 
 
+def test_a_board_has_one_of_the_numbers_of_objects():
+    made = [
+        demonstrations.demonstrate(0, "train", i, "reach", objects=(3, 5), image_size=32)
+        for i in range(8)
+    ]
+    assert {episode.num_objects for episode in made} == {3, 5}
+    for episode in made:
+        env = tabletop.TabletopEnv(image_size=32)
+        env.reset(seed=episode.seed, options={"num_objects": episode.num_objects})
+        assert env.scene.instruction == episode.instruction
+        assert (oracle.action(env.state) == episode.steps[0].action).all()
+
+
 def test_no_episode_is_another(episodes):
     seeds = [int(e["episode_metadata"]["seed"]) for split in episodes.values() for e in split]
     assert len(set(seeds)) == len(seeds)
@@ -117,6 +130,15 @@ def test_the_questions_are_in_vqa_form(written):
                 *(record["question_text"], record["top_answer"]),
             )
         )
+
+
+def test_the_web_is_described_on_demand(tmp_path):
+    assert run(tmp_path, "--workers=1", "--descriptions") == 0
+    with tarfile.open(tmp_path / "web/web-train-00000.tar") as tar:
+        read = [json.load(tar.extractfile(f"{i:08d}.json")) for i in range(24)]
+    scenes = [web.web_scene((0, 0, i), descriptions=True) for i in range(24)]
+    assert [one["qa"] for one in read] == [[row._asdict() for row in s.qa] for s in scenes]
+    assert {row.kind for scene in scenes for row in scene.qa} >= {"find", "kind"}
 
 
 def test_validation_scenes_are_others_than_training_scenes():
@@ -172,6 +194,7 @@ def test_a_broken_marker_is_named(tmp_path, capsys):
     "argument, message",
     [
         ("--tasks=rech", "reach, push"),
+        ("--objects=3,6", "2 to 5 objects"),
         ("--episodes=0", "at least 1"),
         ("--scenes=-3", "whole number"),
         ("--image-size=8", "at least 32"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rt2.evaluate import rollouts
-from rt2.sim import conditions, pictograms, render, splits
+from rt2.sim import conditions, descriptions, pictograms, render, scenes, splits
 
 SEEDS = range(60)
 
@@ -24,7 +24,7 @@ def test_a_trial_repeats_and_differs_from_the_next(split):
 
 @pytest.mark.parametrize("name", ["category", "colour", "reasoning", "symbol"])
 def test_what_is_said_describes_the_target_and_nothing_else_there(name):
-    known, seen = conditions.phrases(name), set()
+    known, seen = descriptions.phrases(name), set()
     pool = getattr(splits.load(), conditions.CONDITIONS[name].pool)
     for scene, _ in begun(name):
         said = next(said for said in sorted(known, key=len)[::-1] if said in scene.instruction)
@@ -39,7 +39,7 @@ def test_what_is_said_describes_the_target_and_nothing_else_there(name):
 
 @pytest.mark.parametrize("name", ["category", "colour", "reasoning", "symbol"])
 def test_the_lists_name_pictograms_once(name):
-    named = [one for names in conditions.phrases(name).values() for one in names]
+    named = [one for names in descriptions.phrases(name).values() for one in names]
     assert len(named) == len(set(named)) and set(named) <= set(pictograms.load().names["en"])
 
 
@@ -54,6 +54,13 @@ def test_languages_name_seen_objects_in_others_than_english():
 def test_arrangements_have_five_objects_and_seen_three():
     assert {len(scene.names) for scene, _ in begun("arrangements")} == {5}
     assert {len(scene.names) for scene, _ in begun("seen")} == {3}
+
+
+@pytest.mark.parametrize("split", ["seen", "category", "colour", "reasoning", "symbol"])
+def test_boards_have_as_many_objects_as_asked_for(split):
+    for seed in range(10):
+        scene = rollouts.Trial("reach", split, seed, objects=5).begin(32).env.scene
+        assert len(scene.names) == 5
 
 
 def test_backgrounds_are_other_than_the_robots():
@@ -74,3 +81,12 @@ def test_a_picture_shows_its_board():
     for scene, picture in begun("backgrounds_hard"):
         same = (picture == scene.board(32)).all(axis=-1)
         assert 0.3 < same.mean() < 0.95  # the rest is objects and the effector
+
+
+@pytest.mark.parametrize("name", descriptions.SHARED)
+def test_no_robot_instruction_has_a_description(name):
+    said = set(descriptions.phrases(name))
+    spoken = {word for text in scenes.INSTRUCTIONS.values() for one in text for word in one.split()}
+    spoken |= {word for name in splits.SEEN_BY_ROBOT for word in name.split()}
+    words = {word for text in said for word in text.split()}
+    assert words & spoken <= {"of"}  # of the board; a piece of clothing

@@ -4,21 +4,28 @@ import re
 import numpy as np
 import pytest
 
-from rt2.sim import backgrounds, pictograms, questions, render, splits, web
+from rt2.sim import backgrounds, descriptions, pictograms, questions, render, splits, web
 
 N = 400
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [web.web_scene((7, i)) for i in range(N)]
+    return [web.web_scene((7, i), descriptions=True) for i in range(N)]
 
 
 def test_a_scene_is_a_function_of_its_seed(scenes):
-    again = web.web_scene((7, 3))
+    again = web.web_scene((7, 3), descriptions=True)
     assert (again.image == scenes[3].image).all()
     assert again.qa == scenes[3].qa and again.objects == scenes[3].objects
     assert (web.web_scene((8, 3)).image != again.image).any()
+
+
+def test_descriptions_come_behind_the_other_rows(scenes):
+    for i, scene in enumerate(scenes[:20]):
+        bare = web.web_scene((7, i))
+        assert (bare.image == scene.image).all() and bare.qa == scene.qa[: len(bare.qa)]
+        assert {row.kind for row in scene.qa[len(bare.qa) :]} <= set(questions.DESCRIBING)
 
 
 def test_only_what_the_web_may_show_is_shown(scenes):
@@ -34,7 +41,8 @@ def test_shares(scenes):
     languages = collections.Counter(row.language for scene in scenes for row in scene.qa)
     assert 0.65 < languages["en"] / languages.total() < 0.78
     assert set(languages) == set(pictograms.LANGUAGES)
-    assert {row.kind for scene in scenes for row in scene.qa} == set(questions.ROWS_OF_ONE)
+    kinds = {row.kind for scene in scenes for row in scene.qa}
+    assert kinds == {*questions.ROWS_OF_ONE, *questions.DESCRIBING}
 
 
 def test_every_answer_is_true(scenes):
@@ -58,11 +66,38 @@ def check(row, objects):
         assert [(int(x), int(y), name) for x, y, name in listed] == [
             (thing.x, thing.y, name) for name, thing in said.items()
         ]
+    elif row.kind in questions.DESCRIBING:
+        check_description(row, asked, objects)
     elif row.kind == "name":
         assert (asked, row.answer) == ("what is this", *said)
     else:
         assert row.question == f"Generate caption in {row.language}"
         assert all(name in row.answer for name in said)
+
+
+def check_description(row, asked, objects):
+    here = {thing.name: thing for thing in objects}
+    if row.kind == "find":
+        said = asked.removeprefix("where is the ")
+        known = next(
+            known for known in map(descriptions.phrases, ("category", "colour")) if said in known
+        )
+        (thing,) = (here[name] for name in here if name in known[said])
+        assert len(here) > 1 and row.answer == f"{thing.x} {thing.y}"
+    elif row.kind == "reason":
+        said = asked.removeprefix("name the ")
+        assert descriptions.phrases("reasoning")[said] == (row.answer,) and row.answer in here
+    else:
+        start = {"kind": "what kind of thing is the ", "colour": "what colour is the "}[row.kind]
+        name, of_list = asked.removeprefix(start), {"kind": "category"}.get(row.kind, "colour")
+        said = {"kind": row.answer}.get(row.kind, f"{row.answer} thing")
+        assert name in here and name in descriptions.phrases(of_list)[said]
+
+
+def test_descriptions_ask_for_no_place_of_two_steps(scenes):
+    placed = {row.question for scene in scenes for row in scene.qa if row.kind in ("where", "find")}
+    for said in descriptions.phrases("reasoning"):
+        assert not any(said in question for question in placed)
 
 
 def test_wording():
