@@ -4,8 +4,8 @@
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 With --descriptions the pictures also come with what kind of thing and what colour is in them, and
---init=FILE goes on from an earlier result: without the first part, and with half of the second. The
-start of experiments/transfer is that:
+--init=FILE goes on from an earlier result: without the first part, and with half of the second and
+the last. The start of experiments/transfer is that:
 
     python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
         --out=experiments/transfer/start
@@ -142,6 +142,7 @@ def train(
         params = load(args.init, model, here)
         del parts["names"]
         parts["words"] = (ground, spoken, 200, 3e-3, SEED + 1)
+        parts["web"] = (answering.teach, mixed, 200, 6e-3, SEED + 1)
     assets = describe_model(model, preprocess)
     for part, (learn, some, steps, rate, seed) in parts.items():
         kept = args.workdir / f"{part}.safetensors"

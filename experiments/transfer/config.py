@@ -43,9 +43,9 @@ ROWS = {
     "scratch": Row(start=False, web=0),
     "fine-tune": Row(web=0),
     "co-fine-tune": Row(),
-    "scratch, mini": Row("mini", start=False, web=0),
-    "fine-tune, mini": Row("mini", web=0),
-    "co-fine-tune, mini": Row("mini"),
+    "scratch (mini)": Row("mini", start=False, web=0),
+    "fine-tune (mini)": Row("mini", web=0),
+    "co-fine-tune (mini)": Row("mini"),
     # 100 % is fine-tune, 75 % co-fine-tune
     "robot share 25 %": _of_robot(25),
     "robot share 50 %": _of_robot(50),

@@ -52,11 +52,14 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    every = ["references", "starts", *rows.ROWS]
+    chosen = (args.rows or (QUICK_ROWS if args.quick else ",".join(every))).split(",")
+    if unknown := [name for name in chosen if name not in every]:
+        parser.error(f"no row {unknown[0]!r}; rows: {', '.join(every)}")
     bench = Bench(args.quick)
     seeds = [int(seed) for seed in args.seeds.split(",")]
     bench.collect()
-    every = QUICK_ROWS if args.quick else "references,starts," + ",".join(rows.ROWS)
-    for name in (args.rows or every).split(","):
+    for name in chosen:
         if name == "references":
             bench.measure_references()
         elif name == "starts":
@@ -71,6 +74,7 @@ class Bench:
 
     def __init__(self, quick: bool):
         self.quick = quick
+        self.commit = commit()  # before this run's own results change the work tree
         self.plan = measuring.QUICK if quick else measuring.FULL
         self.folder = ROOT / ("runs/transfer-quick" if quick else "runs/transfer")
         self.data = self.folder / "data"
@@ -88,9 +92,10 @@ class Bench:
         row = rows.ROWS[name]
         trained = rows.SAME_TRAINING.get(name, name)
         config = json.loads(json.dumps(rows.get_config(trained).to_dict()))
-        if _missing(config["init_from"]):
+        start = "" if self.quick else config["init_from"]
+        if _missing(start):
             return
-        training = self._digest(config, seed, config["init_from"])
+        training = self._digest(config, seed, start)
         made = self._digest(training, row.asked, self.plan.record())
         asks = row.asked == "constrained"
         wanted = [*self.plan.conditions, *(["vqa"] if asks else [])]
@@ -162,7 +167,7 @@ class Bench:
         origin = {
             "peer": None,
             "ratio": None,
-            "commit": commit(),
+            "commit": self.commit,
             "machine": machine(),
             "date": datetime.date.today().isoformat(),
         }

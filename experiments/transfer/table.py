@@ -52,7 +52,7 @@ def tables(rows: results.Rows) -> list[str]:
 
 def methods(rows: results.Rows) -> str:
     """Success of references and methods under every condition, the seeds together."""
-    names = [*REFERENCES, BASELINE, *(m + size for size in ("", ", mini") for m in METHODS)]
+    names = [*REFERENCES, BASELINE, *(m + size for size in ("", " (mini)") for m in METHODS)]
     names = [name for name in names if any(pooled(rows, name, c) for c in CONDITIONS)]
     lines = [
         [condition, *(written(pooled(rows, name, condition)) for name in names)]
