@@ -33,7 +33,7 @@ from rt2.inference.policy import Policy  # noqa: E402
 from rt2.models import quantise  # noqa: E402
 from rt2.sim.demonstrations import demonstrate  # noqa: E402
 
-SEED = 1  # of the fresh episodes; the data of `make train` have 0
+SEED = 2  # of the fresh episodes; `make train` has 0, and the rounding was chosen on those of 1
 KINDS = ("f32", "bf16", "int8")
 QUESTIONS = 500
 
@@ -43,7 +43,7 @@ def fresh(steps: int) -> tuple[list[dict], list[str], np.ndarray]:
     asked, targets, wanted = [], [], []
     index = 0
     while len(asked) < steps:
-        episode = demonstrate(SEED, "val", index, "reach", 64)
+        episode = demonstrate(SEED, "val", index, "reach", objects=(3,), image_size=64)
         index += 1
         for step in episode.steps[:-1]:
             image = np.asarray(Image.open(io.BytesIO(step.rgb)))

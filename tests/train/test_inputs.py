@@ -17,6 +17,18 @@ from rt2.train.sources import open_sources
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs far away into the wood"
 
+SPEC = dict(  # of a data set that the package does not know; without its bounds
+    camera="observation/rgb",
+    instruction="instruction",
+    action="action",
+    action_spec="language_table",
+    state=None,
+    drop_first=False,
+    drop_last="always",
+    terminate="never",
+    empty_instruction="refuse",
+)
+
 
 @pytest.fixture
 def config(data_dir, tmp_path):
@@ -88,20 +100,7 @@ def test_only_actions_are_evaluated(config):
 
 
 def test_rows_of_several_cameras(config, tmp_path):
-    spec = dict(
-        camera="observation/rgb",
-        cameras="observation/rgb",  # the set has one, which serves as both
-        instruction="instruction",
-        action="action",
-        action_spec="language_table",
-        state=None,
-        drop_first=False,
-        drop_last="always",
-        terminate="never",
-        empty_instruction="refuse",
-        bounds="min_max",
-    )
-    config.dataset_specs.twice = spec
+    config.dataset_specs.twice = SPEC | {"cameras": "observation/rgb", "bounds": "min_max"}
     config.sources.robot.spec, config.cameras = "twice", ("front", "wrist")
     with pytest.raises(DataError, match=r"sources.robot.cameras=\(\): .*\('wrist',\)"):
         open_sources(config, "sources")
@@ -120,18 +119,7 @@ def test_bounds_of_another_projects_statistics(config, tmp_path):
     file = tmp_path / "dataset_statistics.json"
     row = {"mean": [0, 0], "std": [1, 1], "min": [-1, -2], "max": [1, 2], "q01": [-0.5, -0.6]}
     file.write_text(json.dumps({"mine": {"action": row | {"q99": [0.7, 0.8]}}}))
-    config.dataset_specs.mine = dict(
-        camera="observation/rgb",
-        instruction="instruction",
-        action="action",
-        action_spec="language_table",
-        state=None,
-        drop_first=False,
-        drop_last="always",
-        terminate="never",
-        empty_instruction="refuse",
-        bounds="q01_q99",
-    )
+    config.dataset_specs.mine = SPEC | {"bounds": "q01_q99"}
     config.sources.robot.spec, config.sources.robot.statistics = "mine", str(file)
     codec = inputs.fit_codecs(open_sources(config, "sources"))["mine"]
     assert (codec.low, codec.high) == ((-0.5, -0.6), (0.7, 0.8))
