@@ -4,8 +4,8 @@
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 With --descriptions the pictures also come with what kind of thing and what colour is in them, and
---init=FILE goes on from an earlier result: without the first part, and with half of the second and
-the last. The start of experiments/transfer is that:
+the last part, whose questions are more, takes three times as long. --init=FILE goes on from an
+earlier result, without the first part. The start of experiments/transfer is that:
 
     python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
         --out=experiments/transfer/start
@@ -134,15 +134,13 @@ def train(
         "names": (ground, named, 1000, 6e-3, SEED),
         "words": (ground, spoken, 400, 3e-3, SEED + 1),
         "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
-        "web": (answering.teach, mixed, 400, 6e-3, SEED + 1),
+        "web": (answering.teach, mixed, 1200 if args.descriptions else 400, 6e-3, SEED + 1),
     }
     here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))
     if args.init:
         params = load(args.init, model, here)
         del parts["names"]
-        parts["words"] = (ground, spoken, 200, 3e-3, SEED + 1)
-        parts["web"] = (answering.teach, mixed, 200, 6e-3, SEED + 1)
     assets = describe_model(model, preprocess)
     for part, (learn, some, steps, rate, seed) in parts.items():
         kept = args.workdir / f"{part}.safetensors"
