@@ -48,6 +48,7 @@ EXTRAS = {
     "plan": ["jax[tpu]>=0.10.2", "jax-cuda13-pjrt>=0.10.2", "jax-cuda13-plugin>=0.10.2"],
     "beam": ["apache-beam>=2.77"],  # needs protobuf < 7: not in the lock
     "inspect": ["rerun-sdk>=0.41"],  # a recording beside the page; 170 MB: not in the lock
+    "captions": ["pycocoevalcap>=1.2"],  # CIDEr in the report; 100 MB: not in the lock
     "plots": ["matplotlib>=3.11"],  # of experiments/transfer alone: not in the lock
     # The peers of `make parity` and of experiments. Not in the lock: 1.5 GB for comparisons whose
     # recorded results `make test` uses, and torch's build for CPUs comes from an index of its own.

@@ -22,6 +22,7 @@ PLAN = "find the {episode_metadata/target}"
 class Row:
     """size: of the model, and of its start. start: whether there is one. web: rows of a batch.
 
+    rt1: whether it is the model of rt1.py, of one size, in place of the project's own.
     bins: of each axis of an action; vocabulary: how they are written. asked: "constrained",
     "free" (decoded as an answer to a question, read as an action) or "plan" (words come first).
     """
@@ -29,6 +30,7 @@ class Row:
     size: str = "tiny"
     start: bool = True
     web: int = WEB_ROWS
+    rt1: bool = False
     bins: int = 21
     vocabulary: str = "integer"
     asked: str = "constrained"
@@ -43,6 +45,7 @@ ROWS = {
     "scratch": Row(start=False, web=0),
     "fine-tune": Row(web=0),
     "co-fine-tune": Row(),
+    "RT-1-like": Row(start=False, web=0, rt1=True),
     "scratch (mini)": Row("mini", start=False, web=0),
     "fine-tune (mini)": Row("mini", web=0),
     "co-fine-tune (mini)": Row("mini"),

@@ -9,21 +9,13 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
 from rt2.data.vqa import WebExamples
 from rt2.evaluate import rollouts, vqa
 from rt2.evaluate.agents import REFERENCES, Agent, CheckpointAgent
 from rt2.evaluate.evaluation import Drawn
 from rt2.evaluate.results import pooled
 from rt2.evaluate.statistics import Rate
-from rt2.inference.policy import Policy, describe
-from rt2.models import variants
-from rt2.models.build import Model
-from rt2.models.weights import own
-from rt2.models.weights.files import open_tensors
-from rt2.models.weights.load import load
-from rt2.preprocess import Preprocess
+from rt2.inference.policy import Policy
 from rt2.sim import conditions
 from rt2.sim.tabletop import MIN_IMAGE_SIZE
 
@@ -34,7 +26,6 @@ __all__ = [
     "REFERENCES",
     "Plan",
     "answer_rows",
-    "load_start",
     "success_rows",
 ]
 
@@ -81,19 +72,6 @@ class Plan:
 
 FULL = Plan(CONDITIONS, episodes=200, objects=5, questions=2000, batch=64)
 QUICK = Plan(("seen", "category"), episodes=1, objects=5, questions=4, batch=1)
-
-
-def load_start(file: pathlib.Path) -> Policy:
-    """The policy of a pre-trained start, which can answer questions."""
-    assets = own.described(open_tensors(str(file)))
-    preprocess = Preprocess.from_json(assets["preprocess"])
-    size = preprocess.tokenizer.size
-    config = variants.config(file.stem, vocab=size, dtype="float32", remat="none", image_size=0)
-    model = Model(config)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    params = load(file, model, dict.fromkeys(model.shapes, here))
-    known = {**assets, "config": {"sources": {}}, "eval": {}, "step": 0}
-    return Policy(model, params, preprocess, describe(preprocess, known))
 
 
 def success_rows(name: str, found: dict) -> Iterator[dict]:

@@ -1,7 +1,6 @@
-"""An RT-1-like policy on the robot rows alone: the paper's own baseline.
+"""An RT-1-like policy on the robot rows alone: the paper's own baseline, a row of run.py.
 
-    python experiments/transfer/rt1.py --config=configs/tabletop.py --workdir=runs/rt1
-    python experiments/transfer/rt1.py --config=configs/tabletop.py --workdir=runs/rt1 --quick
+    python experiments/transfer/run.py --rows=RT-1-like
 
 As in RT-1 (Brohan et al. 2022): convolutions conditioned by the instruction (FiLM that begins as
 the identity), TokenLearner, a transformer over the tokens, 256 values for every dimension of the
@@ -10,33 +9,30 @@ not a Universal Sentence Encoder; nothing is pre-trained; one image, 4 transform
 Shapes: B batch, L pieces, H and W of the feature map, C channels, D width, K slots.
 """
 
-import argparse
 import itertools
 import pathlib
-import runpy
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-from flax import nnx  # noqa: E402
-
-from rt2.data.mixture import Mixture  # noqa: E402
-from rt2.models.layers import MLP, Attention, LayerNorm  # noqa: E402
-from rt2.preprocess import Preprocess  # noqa: E402
-from rt2.train.sources import open_sources  # noqa: E402
-from rt2.train.start import make_preprocess  # noqa: E402
+from rt2.data.mixture import Mixture
+from rt2.models.layers import MLP, Attention, LayerNorm
+from rt2.preprocess import Preprocess
+from rt2.train.sources import open_sources
+from rt2.train.start import make_preprocess
+from rt2.train.step import augment
 
 BINS = 256  # values of a head; those beyond a slot's own are never chosen
 STAGES = (48, 96, 192)  # channels; each stage halves the picture
 TOKENS, LAYERS, HEADS = 8, 4, 4
 LEARNING_RATE, WARMUP = 1e-3, 200
+SAVE_INTERVAL = 100
 
 
 class Film(nnx.Module):
@@ -146,32 +142,39 @@ def loss(model: Rt1, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]
     return each.mean(), (logits.argmax(-1) == batch["bins"]).mean()
 
 
-def fit(model: Rt1, batches: Iterator[dict[str, Any]], steps: int) -> list[float]:
-    """Trains in place by AdamW; the accuracy of every step."""
+def make_optimizer(model: Rt1, steps: int) -> nnx.Optimizer:
+    """AdamW with warm-up and cosine decay over `steps`."""
     warmup = min(WARMUP, max(steps // 10, 1))
     schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, max(steps, 2))
     chain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
-    optimizer = nnx.Optimizer(model, chain, wrt=nnx.Param)
+    return nnx.Optimizer(model, chain, wrt=nnx.Param)
+
+
+def fit(
+    model: Rt1, optimizer: nnx.Optimizer, batches: Iterator[dict[str, Any]], noise: tuple
+) -> Iterator[float]:
+    """Trains in place, a step for each batch; yields the share of action tokens that were right.
+
+    noise: brightness and contrast, as `rt2.train.step.augment` takes them.
+    """
 
     @nnx.jit
     def step(model, optimizer, batch):
+        key = jax.random.fold_in(jax.random.key(0), optimizer.step[...])
+        batch = {**batch, "image": augment(batch["image"], key, *noise)}
         (_, right), gradients = nnx.value_and_grad(loss, has_aux=True)(model, batch)
         optimizer.update(model, gradients)
         return right
 
-    accuracy = []
-    for number, batch in zip(range(steps), batches, strict=False):
+    for batch in batches:
         given = {name: batch[name] for name in ("image", "prefix", "bins")}
-        accuracy.append(float(step(model, optimizer, given)))
-        if number % 50 == 49:
-            print(f"step {number + 1}: action tokens right {np.mean(accuracy[-50:]):.3f}")
-    return accuracy
+        yield float(step(model, optimizer, given))
 
 
 def train(config: Any, workdir: pathlib.Path, seed: int) -> Policy:
     """A policy trained on the config's robot rows, as many of them as the config's own model sees.
 
-    A run is short: one that was stopped starts again. `workdir` keeps the tokenizer.
+    Goes on from the last checkpoint of `workdir`.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     sources = open_sources(config, "sources")
@@ -190,27 +193,20 @@ def train(config: Any, workdir: pathlib.Path, seed: int) -> Policy:
     mixture = Mixture({robot.name: (robot.examples, rows)}, rows, seed, row)
     shape = preprocess.image_size, preprocess.history, preprocess.tokenizer.size
     model = Rt1(*shape, codec.spec.bins, nnx.Rngs(seed))
-    fit(model, mixture.iterate(0, range(rows), threads=1, prefetch=2), config.num_steps)
+    optimizer = make_optimizer(model, config.num_steps)
+    noise = config.augment.brightness, config.augment.contrast
+    with ocp.CheckpointManager(
+        (workdir / "checkpoints").resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=1)
+    ) as kept:
+        done = kept.latest_step() or 0
+        if done:
+            like = nnx.state((model, optimizer))
+            nnx.update((model, optimizer), kept.restore(done, args=ocp.args.StandardRestore(like)))
+        batches = mixture.iterate(done, range(rows), threads=1, prefetch=2)
+        batches = itertools.islice(batches, config.num_steps - done)
+        for number, right in enumerate(fit(model, optimizer, batches, noise), done + 1):
+            if number % SAVE_INTERVAL == 0 or number == config.num_steps:
+                print(f"step {number}: action tokens right {right:.3f}", flush=True)
+                state = nnx.state((model, optimizer))
+                kept.save(number, args=ocp.args.StandardSave(state))
     return Policy(model, preprocess)
-
-
-def main() -> None:
-    """Trains by a config file and prints how many action tokens are right."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "tabletop.py")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--data", type=pathlib.Path, help="folder of the sources")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="100 steps")
-    args = parser.parse_args()
-    config = runpy.run_path(str(args.config))["get_config"]()
-    if args.data:
-        for source in config.sources.values():
-            source.path = str(args.data.joinpath(*pathlib.Path(source.path).parts[1:]))
-    if args.quick:
-        config.num_steps = 100
-    train(config, args.workdir, args.seed)
-
-
-if __name__ == "__main__":
-    main()

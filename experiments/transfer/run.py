@@ -29,20 +29,26 @@ import asking  # noqa: E402
 import config as rows  # noqa: E402
 import jax  # noqa: E402
 import measuring  # noqa: E402
+import rt1  # noqa: E402
 import table  # noqa: E402
 
 from experiments import results  # noqa: E402
 from rt2.evaluate.provenance import commit, machine  # noqa: E402
+from rt2.evaluate.start import load_start  # noqa: E402
 from rt2.inference.policy import Policy  # noqa: E402
 
 COLLECT = ("--tasks=reach", "--objects=3,4,5", "--descriptions")
 SIZES = ("--episodes=6000", "--val-episodes=100", "--scenes=20000", "--val-scenes=500")
 QUICK_SIZES = ("--episodes=20", "--val-episodes=2", "--scenes=40", "--val-scenes=4")
 QUICK_ROWS = "references,co-fine-tune,no constraint"
-QUICK = (
-    *("--config.num_steps=2", "--config.batch_size=16", "--config.eval_rows=2"),
-    *("--config.model.variant=debug", "--config.init_from=", "--config.tokenizer.vocab_size=2000"),
-)
+QUICK = {
+    "num_steps": 2,
+    "batch_size": 16,
+    "eval_rows": 2,
+    "model.variant": "debug",
+    "init_from": "",
+    "tokenizer.vocab_size": 2000,
+}
 
 
 def main() -> None:
@@ -97,16 +103,14 @@ class Bench:
             return
         training = self._digest(config, seed, start)
         made = self._digest(training, row.asked, self.plan.record())
-        asks = row.asked == "constrained"
+        asks = row.asked == "constrained" and not row.rt1
         wanted = [*self.plan.conditions, *(["vqa"] if asks else [])]
         wanted = [f"{name}/seed {seed}/{what}" for what in wanted]
         if not self._lacking(wanted, made):
             print(f"{name}, seed {seed}: all there")
             return
         workdir = self.folder / f"{trained.replace(' ', '_')}-{seed}-{training}"
-        file = f"--config={HERE / 'config.py'}:{trained}"
-        self._python("-m", "rt2.train", file, f"--workdir={workdir}", *self._flags(seed))
-        policy = Policy.load(workdir)
+        policy = self._train(trained, workdir, seed)
         asked = asking.WAYS[row.asked](policy)
         shared = {"configuration": made, "seed": seed}
         for condition, figure in zip(self.plan.conditions, wanted, strict=False):
@@ -116,6 +120,18 @@ class Bench:
         if asks and self._lacking(wanted[-1:], made):
             found = self.plan.ask(policy, self.data)
             self._keep(measuring.answer_rows(f"{name}/seed {seed}", found), shared)
+
+    def _train(self, name: str, workdir: pathlib.Path, seed: int) -> Any:
+        """The policy of a row; of what is trained already nothing is trained again."""
+        changes = self._changes(seed)
+        if rows.ROWS[name].rt1:
+            config = rows.get_config(name)
+            config.update_from_flattened_dict(changes)
+            return rt1.train(config, workdir, seed)
+        file = f"--config={HERE / 'config.py'}:{name}"
+        flags = [f"--config.{key}={value}" for key, value in changes.items()]
+        self._python("-m", "rt2.train", file, f"--workdir={workdir}", *flags)
+        return Policy.load(workdir)
 
     def measure_references(self) -> None:
         """The random policies and the oracle, on the same scenes."""
@@ -134,19 +150,20 @@ class Bench:
                 continue
             made = self._digest("start", file, self.plan.record())
             if self._lacking([f"start, {size}/vqa"], made):
-                found = self.plan.ask(measuring.load_start(ROOT / file), self.data)
+                found = self.plan.ask(load_start(ROOT / file), self.data)
                 found = measuring.answer_rows(f"start, {size}", found)
                 self._keep(found, {"configuration": made})
 
-    def _flags(self, seed: int) -> list[str]:
+    def _changes(self, seed: int) -> dict[str, Any]:
+        """What a run has that its row's config does not say: keys of the config."""
         paths = {
-            "sources.tabletop": "tabletop/1.0.0",
-            "eval_sources.tabletop": "tabletop/1.0.0",
-            "sources.web": "web/web-train-*.tar",
-            "eval_sources.vqa": "web_vqa/1.0.0",
+            "sources.tabletop.path": "tabletop/1.0.0",
+            "eval_sources.tabletop.path": "tabletop/1.0.0",
+            "sources.web.path": "web/web-train-*.tar",
+            "eval_sources.vqa.path": "web_vqa/1.0.0",
         }
-        places = [f"--config.{name}.path={self.data / path}" for name, path in paths.items()]
-        return [f"--config.seed={seed}", *(places + list(QUICK) if self.quick else ())]
+        places = {key: str(self.data / path) for key, path in paths.items()}
+        return {"seed": seed, **(places | QUICK if self.quick else {})}
 
     def _digest(self, *parts: Any) -> str:
         """Changes with the parts, the weights that they name and the data."""

@@ -20,7 +20,7 @@ from rt2.evaluate.statistics import Rate  # noqa: E402
 REFERENCES = ("random", "random object", "oracle")
 NONE = "No such row has been run."
 METHODS = ("scratch", "fine-tune", "co-fine-tune")
-BASELINE = "RT-1-like"  # rt1.py beside this file writes its figures
+BASELINE = "RT-1-like"
 ABLATIONS = {
     "Robot rows of a batch": (
         *("robot share 25 %", "robot share 50 %", "robot share 66 %", "co-fine-tune", "fine-tune"),

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="a workdir, or one step's folder")
     add("--data", type=Path, help="folder of the evaluation sources, if not where they were")
+    add("--before", type=Path, help="weights of the start, to be asked the same questions")
     add("--report", type=Path, help="write the HTML page here")
     add("--json", type=Path, help="write the figures here")
     add("--tasks", type=_names(TASKS), default=("reach",), help="of: " + ", ".join(TASKS))

@@ -1,30 +1,46 @@
 """The error of a policy's actions on recorded episodes, in the data set's own units."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rt2.evaluate.statistics import Mean, Rate
 
+BARS = 24  # of a histogram
+WORST = 10  # episodes
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is kept of a recorded step; its pictures are not."""
+
+    episode: int
+    instruction: str
+    action: np.ndarray
+
 
 def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> dict:
     """Asks the policy about each `RobotExample` of `dataset` and compares its actions with them.
 
-    Returns {"n", "slots", "token_accuracy", "invalid", "false_stops", "heeded"}: `slots` has a row
-    {name, unit, error, baseline} per continuous slot, `error` the Mean absolute difference (L1) in
-    the slot's unit and `baseline` that of always giving the median of the recorded actions;
-    `token_accuracy` is the Rate over all slots; `invalid` counts replies without finite actions:
-    they enter no mean; `false_stops` is the Rate of replies that end an episode which goes on, None
-    where no recorded step goes on or the robot has no such slot; `heeded` the Rate of replies whose
-    tokens change when the same pictures come with another step's instruction, None where all steps
-    of every batch have the same one.
+    Returns {"n", "slots", "worst", "token_accuracy", "invalid", "false_stops", "heeded"}: `slots`
+    has a row {name, unit, error, baseline, histogram} per continuous slot, `error` the Mean
+    absolute difference (L1) in the slot's unit, `baseline` that of always giving the median of the
+    recorded actions, `histogram` {edges, recorded, given} the counts of values in BARS equal parts;
+    `worst` the WORST episodes, worst first, as {episode, instruction, steps, error}, `error` the
+    mean over slots of L1 as a share of `baseline`; `token_accuracy` is the Rate over all slots;
+    `invalid` counts replies without finite actions: they enter no mean; `false_stops` is the Rate
+    of replies that end an episode which goes on, None where no recorded step goes on or the robot
+    has no such slot; `heeded` the Rate of replies whose tokens change when the same pictures come
+    with another step's instruction, None where all steps of every batch have the same one.
 
     Steps of one episode are not independent: the intervals are narrower than they should be.
     """
     codec = policy.preprocess.codec(dataset)
     stopping = any(slot.kind == "terminate" for slot in codec.spec.slots)
-    recorded, given, right, stops, heeded, invalid = [], [], [], [], [], 0
+    compared, given, right, stops, heeded, invalid = [], [], [], [], [], 0
     for start in range(0, len(examples), batch):
         rows = [examples[i] for i in range(start, min(start + batch, len(examples)))]
         asked = [observation(row, dataset, policy.preprocess.cameras) for row in rows]
@@ -38,12 +54,15 @@ def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> d
             if action.shape != (1, len(row.action)) or not np.isfinite(action).all():
                 invalid += 1
                 continue
-            recorded.append(row.action)
+            compared.append(Step(row.episode, row.instruction, row.action))
             given.append(action[0])
         heeded += _changes(policy, asked, replies)
+    recorded, given = np.array([step.action for step in compared]), np.array(given)
+    slots = _slots(codec.spec.continuous, recorded, given)
     return {
         "n": len(examples),
-        "slots": _slots(codec.spec.continuous, np.array(recorded), np.array(given)),
+        "slots": slots,
+        "worst": _worst(compared, np.abs(given - recorded), slots),
         "token_accuracy": Rate.of(right),
         "invalid": invalid,
         "false_stops": Rate.of(stops) if stops else None,
@@ -83,6 +102,32 @@ def _slots(slots: Sequence[Any], recorded: np.ndarray, given: np.ndarray) -> lis
             "unit": slot.unit,
             "error": Mean.of(errors[:, i]),
             "baseline": Mean.of(constant[:, i]),
+            "histogram": _histogram(recorded[:, i], given[:, i]),
         }
         for i, slot in enumerate(slots)
     ]
+
+
+def _histogram(recorded: np.ndarray, given: np.ndarray) -> dict[str, list]:
+    """The counts of both between the least and the largest value of either."""
+    edges = np.histogram_bin_edges(np.concatenate([recorded, given]), BARS)
+    counts = {"recorded": recorded, "given": given}
+    found = {name: np.histogram(values, edges)[0].tolist() for name, values in counts.items()}
+    return {"edges": edges.tolist(), **found}
+
+
+def _worst(compared: Sequence[Step], errors: np.ndarray, slots: Sequence[dict]) -> list[dict]:
+    """The episodes whose compared steps have the largest error, one row each."""
+    moving = [i for i, slot in enumerate(slots) if slot["baseline"].value > 0]
+    if not moving:
+        return []
+    usual = np.array([slots[i]["baseline"].value for i in moving])
+    shares = (errors[:, moving] / usual).mean(1)
+    episodes = defaultdict(list)
+    for step, share in zip(compared, shares, strict=True):
+        episodes[step.episode, step.instruction].append(share)
+    rows = [
+        {"episode": episode, "instruction": said, "steps": len(some), "error": float(np.mean(some))}
+        for (episode, said), some in episodes.items()
+    ]
+    return sorted(rows, key=lambda row: -row["error"])[:WORST]

@@ -102,3 +102,32 @@ def curve(steps: Sequence[float], values: Sequence[float], title: str) -> str:
         f'<text class="range" x="{width / 2}" y="{height - 6}" text-anchor="middle">'
         f"{low:.3g} to {high:.3g}</text></svg>"
     )
+
+
+def histograms(
+    edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]], title: str
+) -> str:
+    """Counts of several series over the same cells, the first filled, the others as lines.
+
+    edges: the bounds of the cells, one more than counts. series: (style class, counts) each.
+    """
+    width, height, top, bottom = 340, 170, 30, 22
+    most = max(max(counts) for _, counts in series) or 1
+    cell = (width - 8) / (len(edges) - 1)
+
+    def outline(counts: Sequence[int]) -> str:
+        path = f"M4 {height - bottom}"
+        for i, count in enumerate(counts):
+            y = top + (height - top - bottom) * (1 - count / most)
+            path += f"L{4 + i * cell:.1f} {y:.1f}L{4 + (i + 1) * cell:.1f} {y:.1f}"
+        return f"{path}L{width - 4} {height - bottom}"
+
+    paths = "".join(f'<path class="{escape(c)}" d="{outline(n)}"/>' for c, n in series)
+    return (
+        f'<svg class="curve histogram" viewBox="0 0 {width} {height}" role="img"'
+        f' aria-label="{escape(title)}">'
+        f'<text class="name" x="4" y="14">{escape(title)}</text>'
+        f'<path class="frame" d="M4 {height - bottom}H{width - 4}"/>{paths}'
+        f'<text class="range" x="4" y="{height - 6}">{edges[0]:.3g}</text>'
+        f'<text class="range end" x="{width - 4}" y="{height - 6}">{edges[-1]:.3g}</text></svg>'
+    )

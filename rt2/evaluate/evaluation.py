@@ -14,10 +14,11 @@ from rt2.data import specs, storage
 from rt2.data.robot import RobotExamples
 from rt2.data.vqa import WebExamples
 from rt2.data.web import options as reading
-from rt2.evaluate import actions, rollouts, vqa
+from rt2.evaluate import actions, captions, rollouts, vqa
 from rt2.evaluate.agents import REFERENCES, TABLETOP, CheckpointAgent
 from rt2.evaluate.provenance import provenance
-from rt2.evaluate.results import CHECKPOINT, Evaluation
+from rt2.evaluate.results import CAPTION, CHECKPOINT, Evaluation
+from rt2.evaluate.start import load_start
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Options:
     it open. questions, steps: how many of the held-out questions and recorded steps are asked,
     drawn without replacement by the seed. videos: films per task, split and outcome. batch: rows
     per request to the policy. data: where the checkpoint's evaluation sources lie as NAME/VERSION,
-    None for the paths that the checkpoint names.
+    None for the paths that the checkpoint names. before: weights of a pre-trained start, which is
+    asked the same questions.
     """
 
     episodes: int
@@ -41,6 +43,7 @@ class Options:
     steps: int
     videos: int
     data: Path | None
+    before: Path | None
 
 
 def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -> Evaluation:
@@ -54,19 +57,24 @@ def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -
     episodes = list(_episodes(policy, options)) if tabletop else []
     own = [episode for episode in episodes if episode.policy == CHECKPOINT]
     omitted = [] if tabletop else ["closed loop: the policy was not trained on the tabletop"]
-    answers, errors = [], []
+    start = None if options.before is None else load_start(options.before)
+    answers, earlier, errors = [], [], []
     for name, source in assets["eval"].items():
         path = source_path(source["path"], options.data)
         if isinstance(path, Path) and not glob.glob(str(path)):
             omitted.append(f"{name}: {path} is not here; name its folder by --data=DIR")
         elif source["kind"] == "web":
             answers += _answers(policy, name, path, source, options)
+            if start is not None:
+                earlier += _answers(start, f"{name}, before", path, source, options)
         else:
             errors.append(_action_error(policy, name, path, source, assets["config"], options))
+    if any(answer.kind == CAPTION for answer in answers) and not captions.installed():
+        omitted.append("CIDEr of captions: install the extra `captions`")
     return Evaluation(
         provenance=provenance(options.seed, policy.metadata),
         rollouts=rollouts.summarise(episodes),
-        vqa=vqa.summarise(answers),
+        vqa=vqa.summarise(answers, earlier),
         actions=errors,
         videos=rollouts.videos(own, options.videos),
         metrics=metrics,

@@ -5,7 +5,7 @@ from html import escape
 from importlib import resources
 
 from rt2.evaluate import html
-from rt2.evaluate.charts import Bar, curve, interval_bars
+from rt2.evaluate.charts import Bar, curve, histograms, interval_bars
 from rt2.evaluate.results import CHECKPOINT, Evaluation, pooled
 from rt2.evaluate.video import Video
 from rt2.page import html as page
@@ -118,7 +118,8 @@ def _videos(evaluation: Evaluation) -> str:
     ]
     return page.section(
         "Watch it",
-        "The first successes and failures in the order of their seeds: none was picked by hand. "
+        "Failures first, then successes, the first of each in the order of their seeds: none was "
+        "picked by hand. "
         "Drawn again from the actions, larger than the policy saw it.",
         *parts,
     )
@@ -130,14 +131,22 @@ def _vqa(evaluation: Evaluation) -> str:
     head, keys = ["question", "language", "exact match"], ["kind", "language", "exact"]
     if any(row["accuracy"].value != row["exact"].value for row in evaluation.vqa):
         head, keys = [*head, "VQA accuracy"], [*keys, "accuracy"]
+    for key, name in (("before", "before"), ("cider", "CIDEr")):
+        if any(row[key] is not None for row in evaluation.vqa):
+            head, keys = [*head, name], [*keys, key]
     head, keys = [*head, "distance in cells", "no place"], [*keys, "distance", "unreadable"]
     return page.section(
         "Questions about pictures",
         "Answers to held-out questions, by kind and language. VQA accuracy, shown where questions "
         "have three answers or more, is the share of three people who said the same. Places also "
-        "have the distance to the true one; answers that are no place are counted apart.",
-        html.table(head, [[row[key] for key in keys] for row in evaluation.vqa]),
+        "have the distance to the true one; answers that are no place are counted apart. What "
+        'the pre-trained start said to the same questions stands under "before".',
+        html.table(head, [[_written(row[key]) for key in keys] for row in evaluation.vqa]),
     )
+
+
+def _written(value):
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def _actions(evaluation: Evaluation) -> str:
@@ -163,7 +172,41 @@ def _actions(evaluation: Evaluation) -> str:
                 for row in evaluation.actions
             ],
         ),
+        *_distributions(evaluation),
+        *_worst(evaluation),
     )
+
+
+def _distributions(evaluation: Evaluation) -> list[str]:
+    """A chart for every dimension of every robot."""
+    charts = [
+        _distribution(f"{row['source']}, {slot['name']} {slot['unit']}".rstrip(), slot["histogram"])
+        for row in evaluation.actions
+        for slot in row["slots"]
+    ]
+    legend = '<b class="recorded">recorded</b> and <b class="given">the policy\'s</b>'
+    told = f"<h3>Values</h3><p>How often each value was {legend}, on the same steps.</p>"
+    return [told, f'<div class="curves">{"".join(charts)}</div>'] if charts else []
+
+
+def _distribution(title: str, found: dict) -> str:
+    series = [(name, found[name]) for name in ("recorded", "given")]
+    return f'<div class="panel">{histograms(found["edges"], series, title)}</div>'
+
+
+def _worst(evaluation: Evaluation) -> list[str]:
+    """Where to look first."""
+    rows = [
+        [row["source"], one["episode"], one["instruction"], one["steps"], f"{one['error']:.2f}"]
+        for row in evaluation.actions
+        for one in row["worst"]
+    ]
+    head = ["episodes", "number", "instruction", "steps asked", "error, in median actions'"]
+    told = (
+        "<h3>Worst episodes first</h3><p>The mean over dimensions of the policy's difference, as "
+    )
+    told += "a share of that of always giving the median action.</p>"
+    return [told, html.table(head, rows)] if rows else []
 
 
 _SHARES = ("token_accuracy", "false_stops", "heeded")

@@ -8,6 +8,7 @@ from rt2.evaluate.video import Video
 
 CHECKPOINT = "checkpoint"  # the name of the evaluated policy beside the reference policies
 PLACES = ("where", "find")  # kinds of question whose answer is a place, so that it has a distance
+CAPTION = "caption"  # the kind whose answer is a sentence about the picture
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Evaluation:
             )
         for row in self.vqa:
             name = f"{row['kind']}, {row['language']}"
-            lines.append(f"answers  {name:38} {row['exact']}{_distance(row)}")
+            lines.append(f"answers  {name:38} {row['exact']}{_distance(row)}{_beside(row)}")
         for row in self.actions:
             name = f"{row['source']}, tokens right"
             lines.append(
@@ -78,6 +79,12 @@ def _distance(row: dict) -> str:
         return ""
     distance = "" if row["distance"] is None else f"  distance {row['distance']} cells,"
     return f"{distance}  {row['unreadable']} answers are no place"
+
+
+def _beside(row: dict) -> str:
+    """What else is known of the answers: CIDEr of captions, and those of the start."""
+    said = "" if row["cider"] is None else f"  CIDEr {row['cider']:.2f}"
+    return said if row["before"] is None else f"{said}  before {row['before']}"
 
 
 def _plain(value: Any) -> Any:

@@ -171,14 +171,14 @@ def _place(key: tuple[str, str, str], policies: Sequence[str]) -> tuple[int, int
 
 
 def videos(episodes: Sequence[Episode], each: int) -> list[Video]:
-    """Films of the first `each` successes and failures of every task and split, by trial."""
+    """Films of the first `each` failures and successes of every task and split, by trial."""
     kept = defaultdict(list)
     for episode in sorted(episodes, key=lambda e: e.trial.seed):
         group = kept[episode.trial.task, episode.trial.split, episode.success]
         if len(group) < each:
             group.append(episode)
     order = list(CONDITIONS).index
-    chosen = sorted(kept, key=lambda key: (TASKS.index(key[0]), order(key[1]), not key[2]))
+    chosen = sorted(kept, key=lambda key: (TASKS.index(key[0]), order(key[1]), key[2]))
     return [film(episode) for key in chosen for episode in kept[key]]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rt2.evaluate.results import PLACES
+from rt2.evaluate import captions
+from rt2.evaluate.results import CAPTION, PLACES
 from rt2.evaluate.statistics import Mean, Rate
 
 _PLACE = re.compile(r"^\s*(\d+)\s+(\d+)\s*$")
@@ -48,16 +49,24 @@ def ask(policy: Any, examples: Sequence[Any], batch: int) -> Iterable[Answered]:
             yield Answered(row.kind, row.language, reply["text"], row.answers)
 
 
-def summarise(answered: Iterable[Answered]) -> list[dict]:
+def summarise(answered: Iterable[Answered], before: Iterable[Answered] = ()) -> list[dict]:
     """One row per kind and language: exact Rate, VQA accuracy Mean; for PLACES the distance too.
 
     `unreadable` counts the answers to these that are no place and so have no distance; it is None
-    for other kinds.
+    for other kinds. `cider` is that of two captions or more, where its library is installed.
+    `before`: the exact Rate of what another policy said to the same questions, if any.
     """
+    rows = [_row(*key, some) for key, some in _groups(answered)]
+    earlier = {key: Rate.of(answer.exact for answer in some) for key, some in _groups(before)}
+    return [row | {"before": earlier.get((row["kind"], row["language"]))} for row in rows]
+
+
+def _groups(answered: Iterable[Answered]) -> list[tuple[tuple[str, str], list[Answered]]]:
+    """The answers by kind and language."""
     groups = defaultdict(list)
     for answer in answered:
         groups[answer.kind, answer.language].append(answer)
-    return [_row(kind, language, rows) for (kind, language), rows in sorted(groups.items())]
+    return sorted(groups.items())
 
 
 def _row(kind: str, language: str, rows: Sequence[Answered]) -> dict:
@@ -68,7 +77,12 @@ def _row(kind: str, language: str, rows: Sequence[Answered]) -> dict:
         "accuracy": Mean.of(vqa_accuracy(answer.text, answer.answers) for answer in rows),
         "distance": None,
         "unreadable": None,
+        "cider": None,
     }
+    if kind == CAPTION and len(rows) > 1 and captions.installed():
+        said = [normalised(answer.text) for answer in rows]
+        wanted = [[normalised(one) for one in answer.answers] for answer in rows]
+        row["cider"] = captions.cider(said, wanted)
     if kind in PLACES:
         distances = [answer.distance for answer in rows]
         known = [distance for distance in distances if distance is not None]

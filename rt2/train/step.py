@@ -101,7 +101,9 @@ def train_step(
 
     Nor does one whose gradient norm is `skip_above` times the usual one.
     """
-    batch = {**batch, "image": augment(settings, state.step, batch["image"])}
+    drawn = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    image = augment(batch["image"], drawn, settings.brightness, settings.contrast)
+    batch = {**batch, "image": image}
     before, frozen = split_frozen(settings, state.params)
     (value, metrics), grads = gradients(settings, state.params, batch)
     norm = optax.global_norm(grads)
@@ -261,14 +263,13 @@ def sums_by_source(
     }
 
 
-def augment(settings: StepSettings, step: jax.Array, image: jax.Array) -> jax.Array:
-    """Brightness and contrast of each row, drawn from (seed, step, row): uint8 as `image`."""
-    if not (settings.brightness or settings.contrast):
+def augment(image: jax.Array, key: jax.Array, brightness: float, contrast: float) -> jax.Array:
+    """Another brightness and contrast for each row, drawn by `key`: uint8 as `image`."""
+    if not (brightness or contrast):
         return image
-    key = jax.random.fold_in(jax.random.key(settings.seed), step)
     shift, scale = jax.random.uniform(key, (2, image.shape[0], 1, 1, 1, 1), minval=-1.0)
     pixels = image.astype(jnp.float32)
     mean = pixels.mean(axis=(1, 2, 3, 4), keepdims=True)
-    pixels = (pixels - mean) * (1 + settings.contrast * scale) + mean
-    pixels = pixels + 255 * settings.brightness * shift
+    pixels = (pixels - mean) * (1 + contrast * scale) + mean
+    pixels = pixels + 255 * brightness * shift
     return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)

@@ -11,12 +11,13 @@ CODEC = ActionCodec(LANGUAGE_TABLE, (-0.105, -0.105), (0.105, 0.105))  # 21 cell
 FIRST_ID = 100  # the token of bin 0
 
 
-def example(action, images=1, instruction="move to the strawberry", terminate=False):
+def example(action, images=1, instruction="move to the strawberry", terminate=False, episode=0):
     return SimpleNamespace(
         images=tuple(np.full((4, 4, 3), i, np.uint8) for i in range(images)),
         instruction=instruction,
         action=np.array(action, np.float32),
         terminate=terminate,
+        episode=episode,
         state=None,
         views={},
         example_id="val/0/0",
@@ -73,6 +74,34 @@ def test_error_is_in_metres_per_dimension():
     assert dx["baseline"].value == pytest.approx(0.012)  # |x - median| of 0 .. 4 cm
     assert result["token_accuracy"].hits == 1  # dx of the first example alone
     assert result["token_accuracy"].n == 10
+
+
+def test_histograms_count_every_value_over_one_scale():
+    examples = [example((0.01 * k, 0.0)) for k in range(5)]
+    dx, dy = actions.compare(Constant((0.0, 0.03)), "tabletop", examples, batch=2)["slots"]
+    found = dx["histogram"]
+    assert len(found["edges"]) == actions.BARS + 1
+    assert (found["edges"][0], found["edges"][-1]) == pytest.approx((0.0, 0.04))
+    assert sum(found["recorded"]) == 5 and found["recorded"].count(1) == 5
+    assert found["given"][0] == 5 and sum(found["given"]) == 5
+    assert dy["histogram"]["recorded"][0] == 5 and dy["histogram"]["given"][-1] == 5
+
+
+def test_the_worst_episodes_come_first():
+    moved = [(0.0, 0), (0.01, 0), (0.02, 1), (0.04, 1), (0.01, 2)]
+    examples = [example((x, 0.0), episode=number) for x, number in moved]
+    worst = actions.compare(Constant((0.0, 0.0)), "tabletop", examples, batch=2)["worst"]
+    assert [row["episode"] for row in worst] == [1, 2, 0]
+    assert [row["steps"] for row in worst] == [2, 1, 2]
+    # |x| over the mean of |x - median|, 0.01; dy never moves and has no such share
+    assert [row["error"] for row in worst] == pytest.approx([3.0, 1.0, 0.5])
+    assert worst[0]["instruction"] == "move to the strawberry"
+
+
+def test_only_the_worst_episodes_are_kept():
+    examples = [example((0.01 * k, 0.0), episode=k) for k in range(actions.WORST + 3)]
+    worst = actions.compare(Constant((0.0, 0.0)), "tabletop", examples, batch=4)["worst"]
+    assert [row["episode"] for row in worst] == list(range(actions.WORST + 2, 2, -1))
 
 
 def test_actions_that_are_not_finite_are_counted_and_enter_no_mean():

@@ -73,8 +73,11 @@ def evaluation():
         "accuracy": Mean.of([0.0, 1.0]),
         "distance": Mean.of([1.0, 2.0]),
         "unreadable": 1,
+        "cider": None,
+        "before": Rate(4, 10),
     }
     slot = {"name": "dx", "unit": "m", "error": Mean.of([0.1]), "baseline": Mean.of([0.2])}
+    slot["histogram"] = {"edges": [-0.25, 0.0, 0.25], "recorded": [4, 1], "given": [2, 3]}
     return Evaluation(
         provenance=PROVENANCE,
         rollouts=[row(CHECKPOINT, 169), row("random", 11)],
@@ -84,6 +87,7 @@ def evaluation():
                 "source": "val",
                 "n": 5,
                 "slots": [slot],
+                "worst": [{"episode": 17, "instruction": "lift <it>", "steps": 3, "error": 2.5}],
                 "token_accuracy": Rate(9, 10),
                 "invalid": 0,
                 "false_stops": None,
@@ -107,7 +111,8 @@ def test_the_page_shows_every_part(evaluation):
     page = Page(render(evaluation))
     for title in ("Closed loop", "Watch it", "Questions about pictures", "Training"):
         assert title in page.text
-    assert page.tags.count("svg") == 3  # one task, loss, web/accuracy
+    assert page.tags.count("svg") == 4  # one task, values of dx, loss, web/accuracy
+    assert "Worst episodes first" in page.text and "lift <it>" in page.text
     assert page.tags.count("figure") == 1
     for fact in ("0123456789abcdef", "a processor, 2 cores", "--checkpoint=<dir>", "sha256:abc"):
         assert fact in page.text
@@ -118,6 +123,7 @@ def test_no_rate_on_the_page_stands_without_its_count_and_interval(evaluation):
     text = Page(render(evaluation)).text
     assert "84.5 % (169/200, 95 % CI 78.8-88.9)" in text
     assert "30.0 % (3/10, 95 % CI 10.8-60.3)" in text
+    assert "40.0 % (4/10, 95 % CI 16.8-68.7)" in text  # before
     assert "80.0 % (8/10, 95 % CI 49.0-94.3)" in text
 
 
@@ -168,6 +174,13 @@ def test_a_curve_breaks_at_nan_and_refuses_nothing_at_all():
     assert re.search(r'class="line" d="([^"]*)"', drawn)[1].count("M") == 2
     with pytest.raises(ValueError, match="'loss' has no finite value"):
         charts.curve([0], [float("nan")], "loss")
+
+
+def test_a_histogram_is_as_high_as_its_counts():
+    drawn = charts.histograms([0, 1, 2], [("recorded", [4, 0]), ("given", [2, 1])], "dx")
+    # cells from x 4 to 336, the highest count from y 148 up to 30
+    assert 'class="recorded" d="M4 148L4.0 30.0L170.0 30.0L170.0 148.0L336.0 148.0' in drawn
+    assert 'class="given" d="M4 148L4.0 89.0L170.0 89.0L170.0 118.5' in drawn
 
 
 def test_bars_are_as_long_as_their_rates():

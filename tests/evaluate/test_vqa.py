@@ -93,3 +93,11 @@ def test_kinds_and_languages_are_kept_apart():
     rows = [Answered(kind, lang, "a", ("a",)) for kind in ("what", "name") for lang in ("en", "de")]
     summary = [(row["kind"], row["language"]) for row in vqa.summarise(rows)]
     assert summary == [("name", "de"), ("name", "en"), ("what", "de"), ("what", "en")]
+
+
+def test_what_was_answered_before_stands_beside():
+    now = [Answered("what", "en", "key", ("key",)), Answered("what", "de", "?", ("Schlüssel",))]
+    before = [Answered("what", "en", "fox", ("key",)), Answered("what", "en", "key", ("key",))]
+    german, english = vqa.summarise(now, before)
+    assert (english["before"].hits, english["before"].n) == (1, 2)
+    assert german["before"] is None

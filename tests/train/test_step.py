@@ -1,6 +1,7 @@
 """The pure step: its loss against a plain formula, non-finite steps, augmentation."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -179,16 +180,21 @@ def test_the_backward_pass_of_a_frozen_tower_is_not_in_the_program(batch):
     assert "3" not in found and "2" in found
 
 
-def test_augmentation_is_a_function_of_seed_step_and_row(batch):
-    wide = settings(brightness=0.2, contrast=0.3)
-    image = batch["image"]
-    one = training.augment(wide, jnp.int32(5), image)
-    np.testing.assert_array_equal(one, training.augment(wide, jnp.int32(5), image))
-    assert (np.asarray(one) != np.asarray(training.augment(wide, jnp.int32(6), image))).any()
+def test_augmentation_is_a_function_of_key_and_row(batch):
+    image, keys = batch["image"], jax.random.split(jax.random.key(5))
+    one = training.augment(image, keys[0], 0.2, 0.3)
+    np.testing.assert_array_equal(one, training.augment(image, keys[0], 0.2, 0.3))
+    assert (np.asarray(one) != np.asarray(training.augment(image, keys[1], 0.2, 0.3))).any()
     same = jnp.broadcast_to(image[:1], image.shape)
-    rows = np.asarray(training.augment(wide, jnp.int32(5), same))
+    rows = np.asarray(training.augment(same, keys[0], 0.2, 0.3))
     assert (rows[0] != rows[1]).any()
-    np.testing.assert_array_equal(training.augment(settings(), jnp.int32(5), image), image)
+    np.testing.assert_array_equal(training.augment(image, keys[0], 0.0, 0.0), image)
+
+
+def test_every_step_augments_anew(state, batch):
+    step = jax.jit(functools.partial(train_step, settings(brightness=0.5, contrast=0.5)))
+    losses = [step(state._replace(step=jnp.int32(n)), batch)[1]["loss"] for n in (5, 5, 6)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_what_is_loaded_is_where_the_average_starts():
