@@ -1,21 +1,28 @@
 """The RT-1-like baseline of experiments/transfer."""
 
-import runpy
+import importlib.util
+import itertools
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from configs import debug
+
 
 @pytest.fixture(scope="module")
 def rt1(project):
-    return runpy.run_path(str(project / "experiments" / "transfer" / "rt1.py"))
+    path = project / "experiments" / "transfer" / "rt1.py"
+    spec = importlib.util.spec_from_file_location("rt1", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def model(rt1):
-    return rt1["Rt1"](16, 1, 20, (2, 21), nnx.Rngs(0))
+    return rt1.Rt1(16, 1, 20, (2, 21), nnx.Rngs(0))
 
 
 def batch(rows):
@@ -39,3 +46,29 @@ def test_values_beyond_a_slots_bins_are_never_likely(model):
     shares = jax.nn.softmax(model(batch(2)["image"], batch(2)["prefix"]))
     assert shares.shape == (2, 2, 256)
     assert not shares[:, 0, 2:].any() and not shares[:, 1, 21:].any()
+
+
+def test_it_learns_what_words_and_pictures_say(rt1, model):
+    given = batch(8)
+    steps = list(rt1.fit(model, rt1.make_optimizer(model, 60), [given] * 60, (0.0, 0.0)))
+    assert steps[0] < 0.6 and steps[-1] == 1.0
+
+
+def test_training_goes_on_from_its_checkpoint(rt1, data_dir, tmp_path, monkeypatch):
+    config = debug.get_config()
+    config.num_steps, config.batch_size, config.sources.web.share = 3, 4, 0.0
+    config.sources.tabletop.path = str(data_dir / "tabletop/1.0.0")
+    config.sources.web.path = str(data_dir / "web/web-train-*.tar")
+    monkeypatch.setattr(rt1, "SAVE_INTERVAL", 1)
+    whole = rt1.train(config, tmp_path / "whole", 0)
+    fit = rt1.fit
+    monkeypatch.setattr(rt1, "fit", lambda *args: itertools.islice(fit(*args), 2))
+    rt1.train(config, tmp_path / "parts", 0)
+    monkeypatch.setattr(rt1, "fit", fit)
+    resumed = rt1.train(config, tmp_path / "parts", 0)
+    pairs = zip(*(jax.tree.leaves(nnx.state(p.model)) for p in (whole, resumed)), strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
+    example = {"image": np.zeros((64, 64, 3), np.uint8), "instruction": "move to the key"}
+    [reply] = resumed.infer_batch([example])
+    assert reply["actions"].shape == (1, 2) and not reply["terminate"]
