@@ -88,8 +88,12 @@ def teach(
     steps: int,
     seed: int,
     report: Callable[[int, dict[str, float]], None],
+    frozen: tuple[str, ...] = grounding.TRAINED,
 ) -> Params:
-    """`params` after training the decoder on `sources`, rows and how many of them in a batch."""
+    """`params` after training on `sources`, rows and how many of them in a batch.
+
+    frozen: beginnings of the parameters' paths that stay as they are.
+    """
     settings = StepSettings(
         model=model,
         optimizer=make_optimizer(optimizer, steps, model),
@@ -97,7 +101,7 @@ def teach(
         seed=seed,
         brightness=0.1,
         contrast=0.1,
-        frozen=grounding.TRAINED,
+        frozen=frozen,
     )
     trained, _ = split_frozen(settings, params)
     state = TrainState(jnp.zeros((), jnp.int32), params, settings.optimizer.init(trained))

@@ -1,19 +1,15 @@
 """Makes the small pre-trained start from the web shards alone.
 
-    python experiments/pretrain/run.py            about 30 minutes on two cores
+    python experiments/pretrain/run.py            an hour on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
-With --descriptions the pictures also come with what kind of thing and what colour is in them, and
-the last part, whose questions are more, takes three times as long. --init=FILE goes on from an
-earlier result, without the first part. The start of experiments/transfer is that:
+--init=FILE goes on from an earlier result, without the first part; --variant=mini makes another
+size. A run that was stopped goes on with the part that it was in: take another --workdir for
+another run.
 
-    python experiments/pretrain/run.py --descriptions --init=experiments/pretrain/tiny.safetensors \
-        --out=experiments/transfer/start
-
-A run that was stopped goes on with the part that it was in: take another --workdir for another run.
-
-Collects 100,000 pictures, then trains in four parts: grounding.py (names alone, then names and
-descriptions among other words) and answering.py (places, then all rows of the web).
+Collects 100,000 pictures, then trains in five parts: grounding.py (names alone, then names and
+descriptions among other words) and answering.py (places, then all rows of the web, by the decoder
+alone; then all together).
 """
 
 import argparse
@@ -64,7 +60,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--variant", default="tiny", choices=("tiny", "mini"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder of what is kept")
-    parser.add_argument("--descriptions", action="store_true")
     parser.add_argument("--init", default="", help="weights to go on from after the first part")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -105,12 +100,7 @@ def collect(args: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "rt2.sim.collect", f"--out={args.workdir / 'data'}"]
     counts = [f"--scenes={scenes}", "--episodes=2", "--val-episodes=1"]
     counts += [f"--val-scenes={40 if args.quick else 500}"]
-    described = ["--descriptions"] if args.descriptions else []
-    subprocess.run(
-        [*command, *counts, *described, f"--seed={SEED}"],
-        check=True,
-        cwd=ROOT,
-    )
+    subprocess.run([*command, *counts, "--descriptions", f"--seed={SEED}"], check=True, cwd=ROOT)
 
 
 def train(
@@ -129,12 +119,15 @@ def train(
     spoken = grounding.PlacedRows(web, preprocess, sentences=True)
     ground = functools.partial(grounding.ground, batch_size=batch)
     mixed = {"places": (places, half // 2), "web": (rows, half // 2)}
+    placed = {"places": (places, half * 3 // 4), "web": (rows, half // 4)}
+    teach_all = functools.partial(answering.teach, frozen=("text/embedding",))
     # part -> what is done, with which rows, for how many steps, at what rate, by which seed
     parts = {
         "names": (ground, named, 1000, 6e-3, SEED),
         "words": (ground, spoken, 400, 3e-3, SEED + 1),
         "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
-        "web": (answering.teach, mixed, 1200 if args.descriptions else 400, 6e-3, SEED + 1),
+        "web": (answering.teach, mixed, 1200, 6e-3, SEED + 1),
+        "together": (teach_all, placed, 1000, 3e-3, SEED + 2),
     }
     here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))
