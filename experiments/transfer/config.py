@@ -12,7 +12,7 @@ import dataclasses
 from configs import tabletop
 
 DATA = "runs/transfer/data"
-START = "experiments/transfer/start"  # as experiments/pretrain/run.py writes it
+START = "experiments/pretrain"  # its run.py makes the starts
 ROBOT_ROWS = 96  # of a batch
 WEB_ROWS = 32  # beside them, where a row does not say otherwise
 PLAN = "find the {episode_metadata/target}"
