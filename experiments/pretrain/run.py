@@ -127,7 +127,7 @@ def train(
         "words": (ground, spoken, 400, 3e-3, SEED + 1),
         "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
         "web": (answering.teach, mixed, 1200, 6e-3, SEED + 1),
-        "together": (teach_all, placed, 1000, 3e-3, SEED + 2),
+        "together": (teach_all, placed, 300, 2e-3, SEED + 5),
     }
     here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))

@@ -15,6 +15,8 @@ DATA = "runs/transfer/data"
 START = "experiments/pretrain"  # its run.py makes the starts
 ROBOT_ROWS = 96  # of a batch
 WEB_ROWS = 32  # beside them, where a row does not say otherwise
+# at 3e-3 and above a start forgets where things are (experiments/pretrain/README.md)
+RATE_FROM_START, RATE_FROM_SCRATCH = 2e-3, 5e-3
 PLAN = "find the {episode_metadata/target}"
 
 
@@ -73,6 +75,7 @@ def get_config(name):
     config.prefix_length = 40  # reasoning takes more than the default
     config.action_vocabulary = row.vocabulary
     config.batch_size = ROBOT_ROWS + row.web
+    config.optimizer.learning_rate = RATE_FROM_START if row.start else RATE_FROM_SCRATCH
     robot, web = config.sources.tabletop, config.sources.web
     robot.path = config.eval_sources.tabletop.path = f"{DATA}/tabletop/1.0.0"
     web.path = f"{DATA}/web/web-train-*.tar"
