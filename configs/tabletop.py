@@ -21,10 +21,10 @@ def get_config():
     config.model.dtype = "float32"
     config.target_length = 48
     config.sources.tabletop = common.source(
-        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.95
+        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.75
     )
     config.sources.web = common.source(
-        "web", "data/web/web-train-*.tar", split="", spec="", share=0.05
+        "web", "data/web/web-train-*.tar", split="", spec="", share=0.25
     )
     config.eval_sources.tabletop = common.source(
         "robot", "data/tabletop/1.0.0", split="val", spec="tabletop", share=1.0
@@ -35,7 +35,7 @@ def get_config():
     config.augment.brightness = 0.05
     config.augment.contrast = 0.05
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 5e-3
+    config.optimizer.learning_rate = 2e-3  # at 3e-3 the start forgets where things are
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200
     config.eval_interval = 600
