@@ -1,7 +1,7 @@
 """Co-fine-tunes the tiny model on the tabletop's robot episodes and its web shards.
 
     make train                                     data, training, evaluation, report
-    make train ARGS="--config.init_from="          from scratch
+    make train ARGS="--config.init_from= --config.optimizer.learning_rate=5e-3"    from scratch
     make train ARGS="--config.sources.web.share=0" fine-tuning on the robot data alone
 
 What to expect stands in experiments/tabletop/README.md.
