@@ -17,7 +17,7 @@ ROBOT_ROWS = 96  # of a batch
 WEB_ROWS = 32  # beside them, where a row does not say otherwise
 # at 3e-3 and above a start forgets where things are (experiments/pretrain/README.md)
 RATE_FROM_START, RATE_FROM_SCRATCH = 2e-3, 5e-3
-PLAN = "find the {episode_metadata/target}"
+PLAN = "{episode_metadata/place}"  # "12 30", as the web's answers to "where is the ..."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Row:
 
     rt1: whether it is the model of rt1.py, of one size, in place of the project's own.
     bins: of each axis of an action; vocabulary: how they are written. asked: "constrained",
-    "free" (decoded as an answer to a question, read as an action) or "plan" (words come first).
+    "free" (decoded as an answer to a question, read as an action) or "plan" (the target's place
+    comes first).
     """
 
     size: str = "tiny"
@@ -59,7 +60,9 @@ ROWS = {
     "64 bins": Row(bins=64),
     "256 bins": Row(bins=256),
     "overwritten tokens": Row(vocabulary="overwrite"),
-    "plans": Row(asked="plan"),
+    "scratch, place first": Row(start=False, web=0, asked="plan"),
+    "fine-tune, place first": Row(web=0, asked="plan"),
+    "co-fine-tune, place first": Row(asked="plan"),
 }
 # rows that ask the checkpoint of another row in their own way
 SAME_TRAINING = {"no constraint": "co-fine-tune"}

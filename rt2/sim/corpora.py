@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rt2.sim import demonstrations, jpeg, shards, splits
 
-VERSION = 1  # raise when the same parameters come to give other data
+VERSION = 2  # raise when the same parameters come to give other data
 VQA_TRAIN_SCENES = 200
 _EPISODES_PER_TASK = 20
 

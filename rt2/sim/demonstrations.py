@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rt2.sim import jpeg, oracle, tabletop
+from rt2 import prompts
+from rt2.sim import jpeg, oracle, questions, render, scenes, tabletop
 
 NOISE_M = 0.008  # standard deviation of the disturbance per axis and step
 _ATTEMPTS = 10
@@ -29,6 +30,7 @@ class Step(NamedTuple):
 class Episode:
     """A successful episode, its last step the final observation and a zero action not to be learnt.
 
+    place: the cell "x y" of the target's centre at the start, as answers about web pictures.
     seed, num_objects: what `TabletopEnv.reset` was given; attempts: how many episodes were tried
     for this one.
     """
@@ -36,6 +38,7 @@ class Episode:
     episode_id: str
     task: str
     target: str
+    place: str
     instruction: str
     seed: int
     num_objects: int
@@ -64,6 +67,7 @@ def demonstrate(
                 episode_id=f"{split}-{index:06d}",
                 task=task,
                 target=env.scene.names[env.scene.target],
+                place=_place(env.scene),
                 instruction=env.scene.instruction,
                 seed=episode_seed,
                 num_objects=num_objects,
@@ -73,6 +77,11 @@ def demonstrate(
     raise RuntimeError(
         f"the oracle failed {_ATTEMPTS} times at {task}, {split} episode {index}, seed {seed}"
     )
+
+
+def _place(scene: scenes.Scene) -> str:
+    where = scene.positions[scene.target] / render.BOARD_M
+    return prompts.integers(questions.cell(float(fraction)) for fraction in where)
 
 
 _SPLIT_CODES = {"train": 0, "val": 1}

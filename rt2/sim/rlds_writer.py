@@ -69,7 +69,8 @@ class Tabletop(_Writer, skip_registration=True):
             "is_last": flag,
             "is_terminal": flag,
         }
-        metadata = {"task": text, "target": text, "episode_id": text, "seed": np.int64}
+        metadata = dict.fromkeys(("task", "target", "place", "episode_id"), text)
+        metadata["seed"] = np.int64
         return self._described(
             "Scripted episodes of reaching and pushing pictograms on a board, in RLDS form. "
             "Actions are displacements of the effector's target in metres; an episode's last step "
@@ -126,7 +127,7 @@ def episode_record(episode: demonstrations.Episode) -> tuple[str, dict[str, Any]
         }
         for i, step in enumerate(episode.steps)
     ]
-    names = ("task", "target", "episode_id", "seed")
+    names = ("task", "target", "place", "episode_id", "seed")
     return episode.episode_id, {
         "steps": steps,
         "episode_metadata": {name: getattr(episode, name) for name in names},

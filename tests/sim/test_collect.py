@@ -9,7 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from rt2.sim import collect, demonstrations, jpeg, oracle, shards, splits, tabletop, web
+from rt2.sim import (
+    collect,
+    demonstrations,
+    jpeg,
+    oracle,
+    questions,
+    render,
+    shards,
+    splits,
+    tabletop,
+    web,
+)
 
 SMALL = ["--episodes=6", "--val-episodes=2", "--scenes=24", "--val-scenes=5", "--tasks=reach,push"]
 
@@ -60,6 +71,8 @@ def test_an_episode_is_the_oracles_on_that_seed(episodes):
         env = tabletop.TabletopEnv(task=task)
         observation, info = env.reset(seed=int(metadata["seed"]))
         assert info["target"] == metadata["target"].decode()
+        cells = env.scene.positions[env.scene.target] / render.BOARD_M * questions.LOCATION_GRID
+        assert metadata["place"].decode() == f"{int(cells[0])} {int(cells[1])}"
         assert observation["instruction"] == first["instruction"].decode()
         assert (observation["effector_position"] == first["observation"]["effector_position"]).all()
         assert (oracle.action(env.state) == first["action"]).all()
