@@ -60,9 +60,9 @@ ROWS = {
     "64 bins": Row(bins=64),
     "256 bins": Row(bins=256),
     "overwritten tokens": Row(vocabulary="overwrite"),
-    "scratch, place first": Row(start=False, web=0, asked="plan"),
-    "fine-tune, place first": Row(web=0, asked="plan"),
-    "co-fine-tune, place first": Row(asked="plan"),
+    "scratch with places": Row(start=False, web=0, asked="plan"),
+    "fine-tune with places": Row(web=0, asked="plan"),
+    "co-fine-tune with places": Row(asked="plan"),
 }
 # rows that ask the checkpoint of another row in their own way
 SAME_TRAINING = {"no constraint": "co-fine-tune"}

@@ -29,7 +29,7 @@ ABLATIONS = {
         *("co-fine-tune", "32 bins", "64 bins", "256 bins", "overwritten tokens"),
         "no constraint",
     ),
-    "The target's place first": tuple(f"{method}, place first" for method in METHODS),
+    "The target's place first": tuple(f"{method} with places" for method in METHODS),
 }
 KINDS = ("where", "find", "name", "what", "kind", "colour", "reason", "list", "caption")
 
