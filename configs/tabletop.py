@@ -1,7 +1,7 @@
 """Co-fine-tunes the tiny model on the tabletop's robot episodes and its web shards.
 
     make train                                     data, training, evaluation, report
-    make train ARGS="--config.init_from= --config.optimizer.learning_rate=5e-3"    from scratch
+    make train ARGS="--config.init_from="          from scratch
     make train ARGS="--config.sources.web.share=0" fine-tuning on the robot data alone
 
 What to expect stands in experiments/tabletop/README.md.
@@ -21,10 +21,10 @@ def get_config():
     config.model.dtype = "float32"
     config.target_length = 48
     config.sources.tabletop = common.source(
-        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.75
+        "robot", "data/tabletop/1.0.0", split="train", spec="tabletop", share=0.95
     )
     config.sources.web = common.source(
-        "web", "data/web/web-train-*.tar", split="", spec="", share=0.25
+        "web", "data/web/web-train-*.tar", split="", spec="", share=0.05
     )
     config.eval_sources.tabletop = common.source(
         "robot", "data/tabletop/1.0.0", split="val", spec="tabletop", share=1.0
@@ -35,7 +35,7 @@ def get_config():
     config.augment.brightness = 0.05
     config.augment.contrast = 0.05
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 2e-3  # at 3e-3 the start forgets where things are
+    config.optimizer.learning_rate = 5e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200
     config.eval_interval = 600
