@@ -12,7 +12,7 @@ import dataclasses
 from configs import tabletop
 
 DATA = "runs/transfer/data"
-START = "experiments/pretrain"  # its run.py makes the starts
+START = "experiments/transfer/start"  # as experiments/pretrain/run.py makes them
 ROBOT_ROWS = 96  # of a batch
 WEB_ROWS = 32  # beside them, where a row does not say otherwise
 # at 3e-3 and above a start forgets where things are (experiments/pretrain/README.md)
