@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rt2.actions import ActionCodec
 from rt2.evaluate.statistics import Mean, Rate
 
-BARS = 24  # of a histogram
+BARS = 64  # of a histogram at most
 WORST = 10  # episodes
 
 
@@ -28,7 +29,8 @@ def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> d
     Returns {"n", "slots", "worst", "token_accuracy", "invalid", "false_stops", "heeded"}: `slots`
     has a row {name, unit, error, baseline, histogram} per continuous slot, `error` the Mean
     absolute difference (L1) in the slot's unit, `baseline` that of always giving the median of the
-    recorded actions, `histogram` {edges, recorded, given} the counts of values in BARS equal parts;
+    recorded actions, `histogram` {edges, recorded, given} the counts of values in the slot's bins,
+    or in BARS equal parts where it has more; what lies beyond its bounds counts at their end;
     `worst` the WORST episodes, worst first, as {episode, instruction, steps, error}, `error` the
     mean over slots of L1 as a share of `baseline`; `token_accuracy` is the Rate over all slots;
     `invalid` counts replies without finite actions: they enter no mean; `false_stops` is the Rate
@@ -58,7 +60,7 @@ def compare(policy: Any, dataset: str, examples: Sequence[Any], batch: int) -> d
             given.append(action[0])
         heeded += _changes(policy, asked, replies)
     recorded, given = np.array([step.action for step in compared]), np.array(given)
-    slots = _slots(codec.spec.continuous, recorded, given)
+    slots = _slots(codec, recorded, given)
     return {
         "n": len(examples),
         "slots": slots,
@@ -91,29 +93,35 @@ def observation(example: Any, dataset: str, cameras: Sequence[str]) -> dict:
     } | state
 
 
-def _slots(slots: Sequence[Any], recorded: np.ndarray, given: np.ndarray) -> list[dict]:
+def _slots(codec: ActionCodec, recorded: np.ndarray, given: np.ndarray) -> list[dict]:
     if not len(recorded):
         return []
     errors = np.abs(given - recorded)
     constant = np.abs(recorded - np.median(recorded, axis=0))
+    bounds = [
+        np.linspace(low, high, min(slot.bins, BARS) + 1)
+        for slot, low, high in zip(codec.spec.continuous, codec.low, codec.high, strict=True)
+    ]
     return [
         {
             "name": slot.name,
             "unit": slot.unit,
             "error": Mean.of(errors[:, i]),
             "baseline": Mean.of(constant[:, i]),
-            "histogram": _histogram(recorded[:, i], given[:, i]),
+            "histogram": _histogram(edges, recorded[:, i], given[:, i]),
         }
-        for i, slot in enumerate(slots)
+        for i, (slot, edges) in enumerate(zip(codec.spec.continuous, bounds, strict=True))
     ]
 
 
-def _histogram(recorded: np.ndarray, given: np.ndarray) -> dict[str, list]:
-    """The counts of both between the least and the largest value of either."""
-    edges = np.histogram_bin_edges(np.concatenate([recorded, given]), BARS)
-    counts = {"recorded": recorded, "given": given}
-    found = {name: np.histogram(values, edges)[0].tolist() for name, values in counts.items()}
-    return {"edges": edges.tolist(), **found}
+def _histogram(edges: np.ndarray, recorded: np.ndarray, given: np.ndarray) -> dict[str, list]:
+    """The counts of both between `edges`."""
+    within = {"recorded": recorded, "given": given}
+    counts = {
+        name: np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
+        for name, values in within.items()
+    }
+    return {"edges": edges.tolist(), **counts}
 
 
 def _worst(compared: Sequence[Step], errors: np.ndarray, slots: Sequence[dict]) -> list[dict]:

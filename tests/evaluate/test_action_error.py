@@ -76,15 +76,14 @@ def test_error_is_in_metres_per_dimension():
     assert result["token_accuracy"].n == 10
 
 
-def test_histograms_count_every_value_over_one_scale():
-    examples = [example((0.01 * k, 0.0)) for k in range(5)]
+def test_histograms_count_every_value_in_its_bin():
+    examples = [example((0.01 * k, 0.0)) for k in range(5)] + [example((9.0, 0.0))]
     dx, dy = actions.compare(Constant((0.0, 0.03)), "tabletop", examples, batch=2)["slots"]
     found = dx["histogram"]
-    assert len(found["edges"]) == actions.BARS + 1
-    assert (found["edges"][0], found["edges"][-1]) == pytest.approx((0.0, 0.04))
-    assert sum(found["recorded"]) == 5 and found["recorded"].count(1) == 5
-    assert found["given"][0] == 5 and sum(found["given"]) == 5
-    assert dy["histogram"]["recorded"][0] == 5 and dy["histogram"]["given"][-1] == 5
+    np.testing.assert_allclose(found["edges"], np.linspace(-0.105, 0.105, 22))
+    assert found["recorded"] == [0] * 10 + [1] * 5 + [0] * 5 + [1]  # 9 m at the upper end
+    assert found["given"] == [0] * 10 + [6] + [0] * 10
+    assert dy["histogram"]["given"] == [0] * 13 + [6] + [0] * 7
 
 
 def test_the_worst_episodes_come_first():
