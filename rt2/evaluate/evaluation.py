@@ -53,11 +53,11 @@ def evaluate(policy: Any, assets: dict, options: Options, metrics: list[dict]) -
     (`assets["eval"]`: name -> {kind, path, split, spec}) is asked: "robot" for the action error on
     recorded steps, "web" for answers. What is left out is said in `omitted`.
     """
+    start = None if options.before is None else load_start(options.before)
     tabletop = TABLETOP in policy.preprocess.codecs
     episodes = list(_episodes(policy, options)) if tabletop else []
     own = [episode for episode in episodes if episode.policy == CHECKPOINT]
     omitted = [] if tabletop else ["closed loop: the policy was not trained on the tabletop"]
-    start = None if options.before is None else load_start(options.before)
     answers, earlier, errors = [], [], []
     for name, source in assets["eval"].items():
         path = source_path(source["path"], options.data)

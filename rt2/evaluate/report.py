@@ -203,9 +203,9 @@ def _worst(evaluation: Evaluation) -> list[str]:
     ]
     head = ["episodes", "number", "instruction", "steps asked", "error, in median actions'"]
     told = (
-        "<h3>Worst episodes first</h3><p>The mean over dimensions of the policy's difference, as "
+        "<h3>Worst episodes first</h3><p>The mean over dimensions of the policy's difference, as a "
+        "share of that of always giving the median action.</p>"
     )
-    told += "a share of that of always giving the median action.</p>"
     return [told, html.table(head, rows)] if rows else []
 
 
