@@ -48,6 +48,7 @@ from rt2.train.settings import make_model  # noqa: E402
 from rt2.train.sources import open_sources  # noqa: E402
 
 SCENES = 100_000
+SHOWN = ("--descriptions", "--web-objects=6")
 SEED = 0
 
 log = logging.getLogger("pretrain")
@@ -100,7 +101,7 @@ def collect(args: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "rt2.sim.collect", f"--out={args.workdir / 'data'}"]
     counts = [f"--scenes={scenes}", "--episodes=2", "--val-episodes=1"]
     counts += [f"--val-scenes={40 if args.quick else 500}"]
-    subprocess.run([*command, *counts, "--descriptions", f"--seed={SEED}"], check=True, cwd=ROOT)
+    subprocess.run([*command, *counts, *SHOWN, f"--seed={SEED}"], check=True, cwd=ROOT)
 
 
 def train(
@@ -127,7 +128,7 @@ def train(
         "words": (ground, spoken, 400, 3e-3, SEED + 1),
         "places": (answering.teach, {"places": (places, half)}, 300, 6e-3, SEED),
         "web": (answering.teach, mixed, 1200, 6e-3, SEED + 1),
-        "together": (teach_all, placed, 300, 2e-3, SEED + 5),
+        "together": (teach_all, placed, 1500, 2e-3, SEED + 5),
     }
     here = dict.fromkeys(model.shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     params = jax.jit(model.init)(jax.random.key(SEED))

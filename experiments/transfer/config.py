@@ -13,6 +13,7 @@ from configs import tabletop
 
 DATA = "runs/transfer/data"
 START = "experiments/transfer/start"  # as experiments/pretrain/run.py makes them
+STEPS = 1500
 ROBOT_ROWS = 96  # of a batch
 WEB_ROWS = 32  # beside them, where a row does not say otherwise
 # at 3e-3 and above a start forgets where things are (experiments/pretrain/README.md)
@@ -75,6 +76,7 @@ def get_config(name):
     config = tabletop.get_config()
     config.model.variant = row.size
     config.init_from = f"{START}/{row.size}.safetensors" if row.start else ""
+    config.num_steps = config.eval_interval = STEPS
     config.prefix_length = 40  # reasoning takes more than the default
     config.action_vocabulary = row.vocabulary
     config.batch_size = ROBOT_ROWS + row.web

@@ -9,6 +9,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from rt2 import prompts
 from rt2.data.vqa import WebExamples
 from rt2.evaluate import rollouts, vqa
 from rt2.evaluate.agents import REFERENCES, Agent, CheckpointAgent
@@ -16,7 +19,7 @@ from rt2.evaluate.evaluation import Drawn
 from rt2.evaluate.results import pooled
 from rt2.evaluate.statistics import Rate
 from rt2.inference.policy import Policy
-from rt2.sim import conditions
+from rt2.sim import conditions, questions, render, scenes
 from rt2.sim.tabletop import MIN_IMAGE_SIZE
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "REFERENCES",
     "Plan",
     "answer_rows",
+    "place_row",
     "success_rows",
 ]
 
@@ -69,6 +73,37 @@ class Plan:
         drawn = Drawn(examples, self.questions, SEED)
         return vqa.summarise(vqa.ask(policy, drawn, self.batch))
 
+    def locate(self, policy: Policy, condition: str) -> Rate:
+        """How often the place that is answered to the robot's sentence is nearest to the target."""
+        queue = rollouts.trials((TASK,), (condition,), self.episodes, SEED, self.objects)
+        right = 0
+        for i in range(0, len(queue), self.batch):
+            some = queue[i : i + self.batch]
+            begun = [trial.begin(policy.preprocess.image_size) for trial in some]
+            boards = [one.env.scene for one in begun]
+            asked = [
+                {
+                    "image": one.pictures[0],
+                    "instruction": prompts.action_prompt(board.instruction),
+                    "mode": "vqa",
+                }
+                for one, board in zip(begun, boards, strict=True)
+            ]
+            replies = policy.infer_batch(asked)
+            right += sum(
+                _nearest(reply["text"], board) for reply, board in zip(replies, boards, strict=True)
+            )
+        return Rate(right, len(queue))
+
+
+def _nearest(text: str, board: scenes.Scene) -> bool:
+    """Whether the place "x y" is nearer to the target than to any other object."""
+    place = vqa.read_place(text)
+    if place is None:
+        return False
+    point = (np.array(place) + 0.5) / questions.LOCATION_GRID * render.BOARD_M
+    return bool(np.hypot(*(board.positions - point).T).argmin() == board.target)
+
 
 FULL = Plan(CONDITIONS, episodes=200, objects=5, questions=2000, batch=64)
 QUICK = Plan(("seen", "category"), episodes=1, objects=5, questions=4, batch=1)
@@ -80,6 +115,11 @@ def success_rows(name: str, found: dict) -> Iterator[dict]:
     yield _row(name, found["success"], "success rate")
     share = Rate(found["invalid"], found["actions"])
     yield _row(f"{name}/invalid", share, "share of actions")
+
+
+def place_row(name: str, condition: str, found: Rate) -> dict:
+    """What `Plan.locate` finds under one condition, as a row of results.json."""
+    return _row(f"{name}/{condition}/nearest", found, "share of boards")
 
 
 def answer_rows(name: str, found: list[dict]) -> Iterator[dict]:

@@ -18,12 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import orbax.checkpoint as ocp
 from flax import nnx
 
 from rt2.data.mixture import Mixture
 from rt2.models.layers import MLP, Attention, LayerNorm
 from rt2.preprocess import Preprocess
+from rt2.train.optimizer import make_schedule
 from rt2.train.sources import open_sources
 from rt2.train.start import make_preprocess
 from rt2.train.step import augment
@@ -31,7 +33,6 @@ from rt2.train.step import augment
 BINS = 256  # values of a head; those beyond a slot's own are never chosen
 STAGES = (48, 96, 192)  # channels; each stage halves the picture
 TOKENS, LAYERS, HEADS = 8, 4, 4
-LEARNING_RATE, WARMUP = 1e-3, 200
 SAVE_INTERVAL = 100
 
 
@@ -142,12 +143,29 @@ def loss(model: Rt1, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]
     return each.mean(), (logits.argmax(-1) == batch["bins"]).mean()
 
 
-def make_optimizer(model: Rt1, steps: int) -> nnx.Optimizer:
-    """AdamW with warm-up and cosine decay over `steps`."""
-    warmup = min(WARMUP, max(steps // 10, 1))
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, max(steps, 2))
-    chain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
+def make_optimizer(model: Rt1, config: Any, steps: int) -> nnx.Optimizer:
+    """That of the other rows (config.optimizer): Muon for matrices, AdamW for all else."""
+    schedule = make_schedule(config, steps)
+    update = optax.contrib.muon(
+        schedule,
+        weight_decay=config.weight_decay,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        adam_learning_rate=lambda step: config.adamw_rate * schedule(step),
+        muon_weight_dimension_numbers=lambda params: jax.tree.map_with_path(_matrix, params),
+        consistent_rms=0.2,
+    )
+    chain = optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
     return nnx.Optimizer(model, chain, wrt=nnx.Param)
+
+
+def _matrix(path: tuple, x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+    """The axes of a kernel's inputs and outputs; a convolution's window is of its inputs."""
+    name, axes = jax.tree_util.keystr(path), tuple(range(x.ndim))
+    if "kernel" not in name:
+        return None
+    inputs = 1 if x.ndim == 3 and "'out'" not in name else x.ndim - 1
+    return optax.contrib.MuonDimensionNumbers(axes[:inputs], axes[inputs:])
 
 
 def fit(
@@ -193,7 +211,7 @@ def train(config: Any, workdir: pathlib.Path, seed: int) -> Policy:
     mixture = Mixture({robot.name: (robot.examples, rows)}, rows, seed, row)
     shape = preprocess.image_size, preprocess.history, preprocess.tokenizer.size
     model = Rt1(*shape, codec.spec.bins, nnx.Rngs(seed))
-    optimizer = make_optimizer(model, config.num_steps)
+    optimizer = make_optimizer(model, config.optimizer, config.num_steps)
     noise = config.augment.brightness, config.augment.contrast
     with ocp.CheckpointManager(
         (workdir / "checkpoints").resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=1)

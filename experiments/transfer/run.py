@@ -37,7 +37,7 @@ from rt2.evaluate.provenance import commit, machine  # noqa: E402
 from rt2.evaluate.start import load_start  # noqa: E402
 from rt2.inference.policy import Policy  # noqa: E402
 
-COLLECT = ("--tasks=reach", "--objects=3,4,5", "--descriptions")
+COLLECT = ("--tasks=reach", "--objects=3,4,5", "--descriptions", "--web-objects=6")
 SIZES = ("--episodes=6000", "--val-episodes=100", "--scenes=20000", "--val-scenes=500")
 QUICK_SIZES = ("--episodes=20", "--val-episodes=2", "--scenes=40", "--val-scenes=4")
 QUICK_ROWS = "references,co-fine-tune,no constraint"
@@ -143,16 +143,22 @@ class Bench:
                     self._keep(measuring.success_rows(agent.name, found), {"configuration": made})
 
     def measure_starts(self) -> None:
-        """The answers of the pre-trained starts, which know no action."""
+        """The answers of the pre-trained starts, which know no action, and the places they find."""
         for size in sorted({row.size for row in rows.ROWS.values() if row.start}):
             file = f"{rows.START}/{size}.safetensors"
             if _missing(file):
                 continue
-            made = self._digest("start", file, self.plan.record())
-            if self._lacking([f"start, {size}/vqa"], made):
-                found = self.plan.ask(load_start(ROOT / file), self.data)
-                found = measuring.answer_rows(f"start, {size}", found)
-                self._keep(found, {"configuration": made})
+            made, name = self._digest("start", file, self.plan.record()), f"start, {size}"
+            places = [f"{name}/{condition}/nearest" for condition in self.plan.conditions]
+            if not self._lacking([f"{name}/vqa", *places], made):
+                continue
+            policy = load_start(ROOT / file)
+            found = self.plan.ask(policy, self.data)
+            self._keep(measuring.answer_rows(name, found), {"configuration": made})
+            for condition in self.plan.conditions:
+                found = self.plan.locate(policy, condition)
+                row = measuring.place_row(name, condition, found)
+                self._keep(iter([row]), {"configuration": made})
 
     def _changes(self, seed: int) -> dict[str, Any]:
         """What a run has that its row's config does not say: keys of the config."""

@@ -21,6 +21,7 @@ REFERENCES = ("random", "random object", "oracle")
 NONE = "No such row has been run."
 METHODS = ("scratch", "fine-tune", "co-fine-tune")
 BASELINE = "RT-1-like"
+STARTS = ("start, tiny", "start, mini")
 ABLATIONS = {
     "Robot rows of a batch": (
         *("robot share 25 %", "robot share 50 %", "robot share 66 %", "co-fine-tune", "fine-tune"),
@@ -47,8 +48,8 @@ def main() -> None:
 
 
 def tables(rows: results.Rows) -> list[str]:
-    """Methods by condition, answers by kind, ablations."""
-    return [methods(rows), answers(rows), ablations(rows)]
+    """Methods by condition, places that the starts find, answers by kind, ablations."""
+    return [methods(rows), places(rows), answers(rows), ablations(rows)]
 
 
 def methods(rows: results.Rows) -> str:
@@ -62,9 +63,19 @@ def methods(rows: results.Rows) -> str:
     return results.markdown(["success, %", *names], lines) if names else NONE
 
 
+def places(rows: results.Rows) -> str:
+    """How often a start's answer to the robot's sentence is nearest to what it names."""
+    names = [name for name in STARTS if pooled(rows, name, "seen/nearest")]
+    lines = [
+        [condition, *(written(pooled(rows, name, f"{condition}/nearest")) for name in names)]
+        for condition in CONDITIONS
+    ]
+    return results.markdown(["nearest to it, %", *names], lines) if names else NONE
+
+
 def answers(rows: results.Rows) -> str:
     """Exact answers of the start and of what training made of it."""
-    names = ["start, tiny", *METHODS]
+    names = [*STARTS[:1], *METHODS]
     names = [name for name in names if pooled(rows, name, "vqa")]
     lines = [
         [

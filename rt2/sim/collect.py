@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 
-from rt2.sim import corpora, scenes, splits, tabletop
+from rt2.sim import corpora, scenes, splits, tabletop, web
 
 _NAMES = ("tabletop", "web", "web_vqa")
 _STAGING = ".collecting"
@@ -144,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the web also says what kind of thing and what colour, and asks where such a thing is",
     )
+    parser.add_argument(
+        "--web-objects",
+        type=_several,
+        default=web.DEFAULT_OBJECTS,
+        help="at most, in a web picture; a part of the pictures shows a single one",
+    )
     parser.add_argument("--seed", type=_natural, default=0, help="decides all that is random")
     parser.add_argument("--workers", type=_positive, default=os.cpu_count(), help="processes")
     return parser
@@ -158,6 +164,12 @@ def _natural(text: str) -> int:
 def _positive(text: str) -> int:
     if _natural(text) < 1:
         raise argparse.ArgumentTypeError("at least 1 is needed")
+    return int(text)
+
+
+def _several(text: str) -> int:
+    if not 2 <= _natural(text) <= web.MAX_OBJECTS:
+        raise argparse.ArgumentTypeError(f"2 to {web.MAX_OBJECTS} objects are possible")
     return int(text)
 
 

@@ -31,6 +31,7 @@ class Parameters:
     tasks: tuple[str, ...]  # by turns, so that one named twice is played twice as often
     objects: tuple[int, ...]  # numbers of objects, of which each episode draws one
     descriptions: bool  # whether the web also says what kind of thing and what colour
+    web_objects: int  # at most, in a picture of the web
     seed: int
 
     def record(self) -> dict[str, object]:
@@ -63,6 +64,7 @@ def write_shards(
             min(shards.SCENES_PER_SHARD, parameters.scenes - first),
             parameters.image_size,
             parameters.descriptions,
+            parameters.web_objects,
         )
         for i, first in enumerate(starts)
     ]
@@ -120,6 +122,11 @@ def _questions(
 
     for index in tqdm(range(count), desc=f"{split} questions", unit="scene"):
         made = shards.scene(
-            parameters.seed, split, index, parameters.image_size, parameters.descriptions
+            parameters.seed,
+            split,
+            index,
+            parameters.image_size,
+            parameters.descriptions,
+            parameters.web_objects,
         )
         yield from rlds_writer.question_records(index, jpeg.encode(made.image), made.qa)

@@ -12,20 +12,31 @@ _SPLIT_CODES = {"train": 0, "validation": 1}
 
 
 def scene(
-    seed: int, split: str, index: int, image_size: int, descriptions: bool = False
+    seed: int,
+    split: str,
+    index: int,
+    image_size: int,
+    descriptions: bool = False,
+    objects: int = web.DEFAULT_OBJECTS,
 ) -> web.WebScene:
     """Returns scene `index` of a split ("train" or "validation")."""
     number = (seed, _SPLIT_CODES[split], index)
-    return web.web_scene(number, image_size, descriptions=descriptions)
+    return web.web_scene(number, image_size, descriptions=descriptions, objects=objects)
 
 
 def write(
-    path: pathlib.Path, seed: int, first: int, count: int, image_size: int, descriptions: bool
+    path: pathlib.Path,
+    seed: int,
+    first: int,
+    count: int,
+    image_size: int,
+    descriptions: bool,
+    objects: int,
 ) -> None:
     """Writes `count` training scenes from number `first` on as one tar file of fixed bytes."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for index in range(first, first + count):
-            made = scene(seed, "train", index, image_size, descriptions)
+            made = scene(seed, "train", index, image_size, descriptions, objects)
             _add(tar, f"{index:08d}.jpg", jpeg.encode(made.image))
             _add(tar, f"{index:08d}.json", _record(made))
 

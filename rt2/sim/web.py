@@ -8,8 +8,9 @@ import numpy as np
 
 from rt2.sim import backgrounds, questions, render, splits
 
-SINGLE_SHARE = 0.4  # scenes of one object; the others hold 2 to MAX_OBJECTS
-MAX_OBJECTS = 4
+SINGLE_SHARE = 0.4  # scenes of one object; the others hold two or more
+MAX_OBJECTS = 6  # more find no room in the picture, nor in an answer that lists them
+DEFAULT_OBJECTS = 4  # the most, where nothing else is asked for
 SCALE = (0.7, 1.5)
 SINGLE_SCALE = (0.7, 2.5)
 TILT_RAD = math.radians(30)
@@ -39,35 +40,37 @@ def web_scene(
     image_size: int = 64,
     names: Sequence[str] | None = None,
     descriptions: bool = False,
+    objects: int = DEFAULT_OBJECTS,
 ) -> WebScene:
     """Returns the web scene of this seed, always the same one.
 
     names: English names to choose from; by default all that the web may show (rt2.sim.splits).
     descriptions: whether there are rows of `questions.describing_rows` too, behind the others.
+    objects: how many a scene holds at most.
     """
     rng = np.random.default_rng(seed)
     pool = splits.load().web if names is None else tuple(names)
-    things = _place(rng, pool)
+    things = _place(rng, pool, objects)
     image = backgrounds.draw(rng, image_size)
     for thing in things:
         render.draw_object(image, thing.name, thing.x, thing.y, thing.angle, thing.scale)
     image = _brightened(image, rng.uniform(*BRIGHTNESS))
     things.sort(key=lambda thing: thing.x)
-    objects = [
+    placed = [
         questions.Placed(
             t.name, questions.cell(t.x / render.BOARD_M), questions.cell(t.y / render.BOARD_M)
         )
         for t in things
     ]
-    qa = questions.rows(rng, objects)
+    qa = questions.rows(rng, placed)
     if descriptions:
-        qa += questions.describing_rows(rng, objects)
-    return WebScene(image, qa, objects)
+        qa += questions.describing_rows(rng, placed)
+    return WebScene(image, qa, placed)
 
 
-def _place(rng: np.random.Generator, pool: Sequence[str]) -> list[_Thing]:
+def _place(rng: np.random.Generator, pool: Sequence[str], most: int) -> list[_Thing]:
     """Draws distinct objects that do not overlap, each with a bounded search for room."""
-    count = 1 if rng.random() < SINGLE_SHARE else int(rng.integers(2, MAX_OBJECTS + 1))
+    count = 1 if rng.random() < SINGLE_SHARE else int(rng.integers(2, most + 1))
     if len(pool) < count:
         raise ValueError(
             f"a scene of {count} distinct objects cannot be drawn from {len(pool)} names"

@@ -145,11 +145,12 @@ def test_the_questions_are_in_vqa_form(written):
         )
 
 
-def test_the_web_is_described_on_demand(tmp_path):
-    assert run(tmp_path, "--workers=1", "--descriptions") == 0
+def test_the_web_is_described_and_full_on_demand(tmp_path):
+    assert run(tmp_path, "--workers=1", "--descriptions", "--web-objects=6") == 0
     with tarfile.open(tmp_path / "web/web-train-00000.tar") as tar:
         read = [json.load(tar.extractfile(f"{i:08d}.json")) for i in range(24)]
-    scenes = [web.web_scene((0, 0, i), descriptions=True) for i in range(24)]
+    scenes = [web.web_scene((0, 0, i), descriptions=True, objects=6) for i in range(24)]
+    assert max(len(scene.objects) for scene in scenes) > web.DEFAULT_OBJECTS
     assert [one["qa"] for one in read] == [[row._asdict() for row in s.qa] for s in scenes]
     assert {row.kind for scene in scenes for row in scene.qa} >= {"find", "kind"}
 

@@ -45,8 +45,17 @@ def test_shares(scenes):
     assert kinds == {*questions.ROWS_OF_ONE, *questions.DESCRIBING}
 
 
-def test_every_answer_is_true(scenes):
-    for scene in scenes:
+@pytest.fixture(scope="module")
+def full_scenes():
+    return [web.web_scene((7, i), objects=web.MAX_OBJECTS) for i in range(N // 4)]
+
+
+def test_a_scene_holds_as_many_things_as_are_asked_for(full_scenes):
+    assert {len(scene.objects) for scene in full_scenes} == set(range(1, web.MAX_OBJECTS + 1))
+
+
+def test_every_answer_is_true(scenes, full_scenes):
+    for scene in [*scenes, *full_scenes]:
         assert [thing.x for thing in scene.objects] == sorted(thing.x for thing in scene.objects)
         for row in scene.qa:
             check(row, scene.objects)

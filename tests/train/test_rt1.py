@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import debug
+from configs import debug, tabletop
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,8 @@ def test_values_beyond_a_slots_bins_are_never_likely(model):
 
 def test_it_learns_what_words_and_pictures_say(rt1, model):
     given = batch(8)
-    steps = list(rt1.fit(model, rt1.make_optimizer(model, 60), [given] * 60, (0.0, 0.0)))
+    optimizer = rt1.make_optimizer(model, tabletop.get_config().optimizer, 60)
+    steps = list(rt1.fit(model, optimizer, [given] * 60, (0.0, 0.0)))
     assert steps[0] < 0.6 and steps[-1] == 1.0
 
 
