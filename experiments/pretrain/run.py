@@ -87,7 +87,7 @@ def make_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """configs/tabletop.py on the web shards of this run, with the tokenizer of --init if any."""
     config = tabletop.get_config()
     config.init_from = args.init
-    config.prefix_length = 40
+    config.prefix_length, config.target_length = 40, 64
     config.model.variant = args.variant
     config.seed = SEED
     config.sources.tabletop.share = 0.0

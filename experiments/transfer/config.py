@@ -78,6 +78,8 @@ def get_config(name):
     config.init_from = f"{START}/{row.size}.safetensors" if row.start else ""
     config.num_steps = config.eval_interval = STEPS
     config.prefix_length = 40  # reasoning takes more than the default
+    if row.web:
+        config.target_length = 56  # lists of six things take more than the default
     config.action_vocabulary = row.vocabulary
     config.batch_size = ROBOT_ROWS + row.web
     config.optimizer.learning_rate = RATE_FROM_START if row.start else RATE_FROM_SCRATCH
