@@ -1,6 +1,6 @@
 """Makes the small pre-trained start from the web shards alone.
 
-    python experiments/pretrain/run.py            an hour on two cores
+    python experiments/pretrain/run.py            an hour and a half on two cores
     python experiments/pretrain/run.py --quick    two minutes: proves that it runs, keeps nothing
 
 --init=FILE goes on from an earlier result, without the first part; --variant=mini makes another
@@ -87,7 +87,7 @@ def make_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """configs/tabletop.py on the web shards of this run, with the tokenizer of --init if any."""
     config = tabletop.get_config()
     config.init_from = args.init
-    config.prefix_length, config.target_length = 40, 64
+    config.prefix_length, config.target_length = 40, 56  # six things in a list
     config.model.variant = args.variant
     config.seed = SEED
     config.sources.tabletop.share = 0.0
